@@ -1,96 +1,44 @@
-"""One socket carries the locks of one attempt after another: none is held longer than its own attempt."""
+"""How long the locks of an attempt are held by what it started: no longer, and none of another attempt."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import sys
 from pathlib import Path
 
 import pytest
 
-from orchestrator.workers.processes.carried_locks import LockCarrier
+from orchestrator.workers.processes.carried_locks import carry_locks
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere copies are inherited")
 
 
-@pytest.fixture
-def carrier() -> Iterator[LockCarrier]:
-    carrier = LockCarrier()
-    yield carrier
-    carrier.close()
-
-
-def locked(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
-
-
-def is_locked(path: Path) -> bool:
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
-def carry_one(carrier: LockCarrier, path: Path) -> int:
+def inherited_for(path: Path) -> int:
     """What a process inherits for a lock of which nobody else has a copy any more."""
-    lock = locked(path)
-    [inherited] = carrier.carry([lock])
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    [inherited] = carry_locks([lock])
     os.close(lock)
     return inherited
 
 
-def test_each_lock_is_held_until_its_own_attempt_has_ended(carrier: LockCarrier, tmp_path: Path) -> None:
+def is_locked(path: Path) -> bool:
+    with path.open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_what_has_escaped_from_an_attempt_holds_its_locks_and_none_of_a_later_one(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    inherited = carry_one(carrier, first)
+    escaped, later = inherited_for(first), inherited_for(second)
     assert is_locked(first)
-    carrier.let_go()
-    assert not is_locked(first)
-    assert carry_one(carrier, second) == inherited, "the same socket"
     assert is_locked(second)
+    os.close(later)
+    assert not is_locked(second)
+    assert is_locked(first)
+    os.close(escaped)
     assert not is_locked(first)
-
-
-def test_a_process_holds_the_locks_though_its_worker_is_gone(carrier: LockCarrier, tmp_path: Path) -> None:
-    agents = os.dup(carry_one(carrier, tmp_path / "lock"))
-    carrier.close()
-    assert is_locked(tmp_path / "lock")
-    os.close(agents)
-    assert not is_locked(tmp_path / "lock")
-
-
-def shut(agents: socket.socket) -> None:
-    agents.shutdown(socket.SHUT_RDWR)
-
-
-def fill(agents: socket.socket) -> None:
-    agents.setblocking(False)
-    with suppress(BlockingIOError):
-        while True:
-            agents.send(b"x" * 4096)
-
-
-def receive(agents: socket.socket) -> None:
-    _, descriptors, _, _ = socket.recv_fds(agents, 16, 8)
-    for fd in descriptors:
-        os.close(fd)
-
-
-@pytest.mark.parametrize("spoil", [shut, fill, receive])
-def test_what_an_agent_does_to_the_socket_harms_no_later_attempt(
-    carrier: LockCarrier, tmp_path: Path, spoil: Callable[[socket.socket], None]
-) -> None:
-    with socket.socket(fileno=os.dup(carry_one(carrier, tmp_path / "first"))) as agents:
-        spoil(agents)
-    carrier.let_go()
-    assert not is_locked(tmp_path / "first")
-    carry_one(carrier, tmp_path / "second")
-    assert is_locked(tmp_path / "second")
-    carrier.let_go()
-    assert not is_locked(tmp_path / "second")
