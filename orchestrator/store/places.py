@@ -19,8 +19,8 @@ JOURNAL = 1
 _LENGTH_BITS = 23
 _SPOT_BITS = 64 - _LENGTH_BITS
 _SPOTS = (1 << _SPOT_BITS) - 1
-_ELSEWHERE = 1
-"""The length of a line whose place takes more bits than there are: it stands in a dict. No line is so short."""
+_ELSEWHERE = (1 << _LENGTH_BITS) - 1
+"""The length of a line whose place takes more bits than there are: it stands in a dict."""
 
 
 class Places:
@@ -31,17 +31,17 @@ class Places:
         self._large: dict[int, tuple[int, int, int]] = {}
 
     def put(self, index: int, source: int, offset: int, length: int) -> None:
-        """The line of item `index` stands at `offset` of `source`."""
+        """The line of item `index` stands at `offset` of `source`. `length` 0: it has none (a record that was never written)."""
         places = self._places
         missing = index + 1 - len(places)
         if missing > 0:
             # Doubled, so that items which end in order do not copy the array each time.
             places.frombytes(bytes(8 * max(missing, len(places))))
         spot = offset << 1 | source
-        if length >> _LENGTH_BITS or spot > _SPOTS:
+        if length >= _ELSEWHERE or spot > _SPOTS:
             self._large[index] = source, offset, length
             spot, length = 0, _ELSEWHERE
-        places[index] = length << _SPOT_BITS | spot
+        places[index] = length << _SPOT_BITS | spot if length else 0
 
     def copy(self, index: int, other: Places, other_index: int) -> None:
         """The line of item `index` is the one that `other` has for `other_index`, if it has one."""

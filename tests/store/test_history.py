@@ -335,6 +335,7 @@ def test_the_place_of_a_line_is_kept_however_far_or_long_it_is() -> None:
     places = Places()
     wanted = {
         0: (0, 0, 2),
+        2: (1, 0, 1),
         3: (1, (1 << 40) - 1, (1 << 23) - 1),
         4: (0, 1 << 40, 7),
         5: (1, 5, 1 << 23),
@@ -345,6 +346,8 @@ def test_the_place_of_a_line_is_kept_however_far_or_long_it_is() -> None:
         places.put(index, *place)
     assert {index: places.get(index) for index in wanted} == wanted
     assert (places.get(1), places.get(901), places.get(10**9), places.last) == (None, None, None, 900)
+    places.put(1, 1, 0, 0)
+    assert places.get(1) is None, "a record that was never written has no line"
     places.put(5, 0, 9, 11)
     places.remove(900)
     places.copy(7, places, 6)
