@@ -27,7 +27,7 @@ from orchestrator.core.states import ItemRef, Running, Waiting
 from orchestrator.errors import ExitCode
 from orchestrator.shared.tokens.answers import ReplaceAsked
 from orchestrator.store.syncer import Syncer
-from orchestrator.supervisor import judgements, sources
+from orchestrator.supervisor import judgements, lists, sources
 from orchestrator.supervisor.happened import Answered, AnswerJudged, Asked, BecameDurable, Happened, TokenNews, WaitGivenUp
 from orchestrator.supervisor.loop import Loop
 from orchestrator.system.locks.travelling import try_lock
@@ -74,6 +74,8 @@ class Stage:
         self.stories.add_agent()
         (folder / "s.json").write_text("{}")
         monkeypatch.setattr(judgements, "Judgement", HeldJudgement)
+        # On a busy machine a list may take so long that it is put off, and the jobs behind it start first.
+        monkeypatch.setattr(lists, "_PART_SECONDS", 30.0)
         self.terminal = Terminal()
         self.seen: set[type] = set()
         """The kinds of what happened, and of what was asked."""
