@@ -36,7 +36,8 @@ def measure_idle_agents(agents: int, seconds: float, scratch: Path, *, settle_se
     folder.mkdir()
     (folder / "jobs.toml").write_text(
         f'[run]\nslots = {agents}\n\n[jobs.wait]\nfor_each = "{{{{ range({agents}) | list }}}}"\n'
-        f'max_concurrency = {agents}\nagent = "demo"\nprompt = "sleep 3600"\ntimeout = "1h"\nstall_timeout = "1h"\nmemory = "1GB"\n'
+        f'max_concurrency = {agents}\nagent = "demo"\nprompt = "sleep 3600"\n'
+        'timeout = "1h"\nstall_timeout = "1h"\nmemory = "1GB"\n'
     )
     argv = [*orchestrate_command(), "run", "jobs.toml", "--quiet"]
     meter = start_meter(argv, cwd=folder, env=environment(folder), report=folder / "report.json")
