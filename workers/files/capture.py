@@ -93,7 +93,8 @@ class CaptureFile:
 
     def is_settled(self) -> bool:
         """Whether nothing but a write changes what `cut_to` finds: not, where a full disk may have refused one."""
-        return self.dropped > 0 or self.was_refused or self.size() % _SMALLEST_BLOCK_BYTES > 0 or self.size() == 0
+        size = self.size()
+        return self.dropped > 0 or self.was_refused or size == 0 or size % _SMALLEST_BLOCK_BYTES > 0
 
     def is_disk_full(self) -> bool:
         """Whether nothing more can be written where the file lies."""
