@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from drivers.processes import wait_until
 from drivers.run_driver import KILLED, RunDriver
 from drivers.sweeps import sweep
 
@@ -38,6 +39,8 @@ def journal(driver: RunDriver) -> Path:
     driver.write(f"[run]\nslots = 2\n[jobs.go]\nfor_each = [1, 2, 3, 4, 5, 6]\nshell = '''{driver.witnessed()}'''\n")
     assert driver.run(fault="supervisor.ending:1").exit_code() == KILLED
     driver.assert_each_ran_once(ITEMS)
+    # They have yet to see that their supervisor is gone, and what they hold is held till then.
+    wait_until(lambda: not driver.living_workers(), "the workers have gone")
     return driver.run_folder / "journal-1.jsonl"
 
 
