@@ -56,7 +56,7 @@ class AttemptRunner:
         self._checks: CheckRunner | None = None
 
     def run(self, start: Start, locks: Sequence[int]) -> Outcome:
-        """Run one attempt. `locks` are its lock descriptors: let go and closed here, after its outcome is in the log."""
+        """Run one attempt. `locks` are its lock descriptors; `let_go_of_locks` follows, its outcome is in the log by then."""
         started_at = time.time()
         began = time.monotonic()
         self.log_error = None
@@ -96,7 +96,6 @@ class AttemptRunner:
         self._append(Ended(sequence=start.sequence, outcome=outcome))
         self._last_sequence = start.sequence
         fault_point("worker.logged")
-        self._let_go_of_locks(locks, start.kept_locks)
         return outcome
 
     def close(self) -> None:
@@ -109,7 +108,7 @@ class AttemptRunner:
             self._log.close()
         self._processes.close()
 
-    def _let_go_of_locks(self, locks: Sequence[int], kept: int) -> None:
+    def let_go_of_locks(self, locks: Sequence[int], kept: int) -> None:
         """Unlock all but the last `kept`. Those are only closed, unless no supervisor is left that would unlock them."""
         if kept and self._control.is_supervisor_gone():
             kept = 0

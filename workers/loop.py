@@ -19,13 +19,15 @@ from .attempt import AttemptRunner
 from .byte_text import encode_message, message_decoder
 from .faultpoints import fault_point
 from .files.write_bell import WriteBell
-from .protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, End, Ended, EndReason, Start
+from .protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, AttemptClass, End, Ended, EndReason, Recall, Start, Starts, Told
+from .queue import StartQueue
 
 STATE_UNWRITABLE = 74
 """Exit code when an outcome could neither be logged nor told."""
 
 _LONGEST_WAIT_SECONDS = 3600.0
-_decode: Callable[[bytes], Start | End] = message_decoder(Start | End)
+_Message = Start | Starts | End | Recall
+_decode: Callable[[bytes], _Message] = message_decoder(_Message)
 
 
 class SupervisorLink:
@@ -38,6 +40,9 @@ class SupervisorLink:
         self._folder = folder
         self._bell = WriteBell(folder)
         self._running: Start | None = None
+        self._is_recalled = False
+        """What is queued is to be given back."""
+        self._queue = StartQueue(folder)
         self._is_end_due = False
         self._grace_at_most = float("inf")
         # A signal may come right before the worker begins to wait: it writes a byte to this pipe, so the wait returns at once.
@@ -57,22 +62,73 @@ class SupervisorLink:
         self._hang_up = select.poll()
         self._hang_up.register(sock.fileno(), 0)
 
-    def next_start(self) -> tuple[Start, list[int]] | None:
-        """The next attempt and its lock descriptors; None when there will be none."""
+    def next_start(self) -> tuple[Start | Starts, list[int]] | None:
+        """The next attempt, or several, and the lock descriptors; None when there will be none."""
         while not (self.is_gone or self.must_stop):
             for number, _ in self._poll.poll():
                 if number == self._wake:
                     self._empty_wake_pipe()
                     continue
                 message, descriptors = self._receive()
-                if isinstance(message, Start):
-                    self._running = message
+                if isinstance(message, Start | Starts):
+                    self._is_recalled = False
                     return message, descriptors
         return None
+
+    def runs(self, start: Start) -> None:
+        """This attempt begins now."""
+        self._running = start
 
     def wait(self, timeout_seconds: float | None) -> Sequence[End]:
         """See `surroundings.Control`."""
         longest = _LONGEST_WAIT_SECONDS if timeout_seconds is None else min(timeout_seconds, _LONGEST_WAIT_SECONDS)
+        patience = self._queue.patience
+        ends = self._take_in(longest if patience is None else min(longest, patience))
+        # What is queued is wanted back, or has waited long enough: the attempt runs on alone.
+        if patience is not None and self._running is not None and not self._may_go_on():
+            self._tell_queue(running=self._running.sequence)
+        # SIGTERM came, perhaps before this attempt ran: end it once, as a drain would.
+        if self._is_end_due and self._running is not None:
+            self._is_end_due = False
+            grace = min(self._running.limits.grace_seconds, self._grace_at_most)
+            ends.append(End(sequence=self._running.sequence, reason=EndReason.DRAIN, grace_seconds=grace))
+        return ends
+
+    def queue(self, given: Starts) -> Start:
+        """Have these begun one after the other; the first, which begins now."""
+        return self._queue.take(given)
+
+    def next_queued(self, ended: Ended, *, is_logged: bool) -> Start | None:
+        """The queued start that begins right after this end; None: none does, and the end is to be told."""
+        if ended.outcome.attempt_class is not AttemptClass.OK:
+            self._queue.halt()
+            return None
+        # An outcome that stands in no log is told before anything else can happen.
+        if self._queue.patience is None or not is_logged:
+            return None
+        # What the supervisor has sent by now, or its end, comes first.
+        while self._poll.poll(0):
+            self._take_in(0.0)
+        following = self._queue.begin_next() if self._may_go_on() else None
+        if following is not None:
+            self._queue.keep(ended)
+        return following
+
+    def tell(self, ended: Ended) -> None:
+        """Send an outcome. A supervisor that is gone finds it in the log."""
+        self._running = None
+        if self._queue.is_untold:
+            self._queue.keep(ended)
+            self._tell_queue(running=None)
+        else:
+            self._send(ended)
+
+    def _may_go_on(self) -> bool:
+        """Whether nobody has asked for what is queued, and its time is not over."""
+        return not (self.is_gone or self.must_stop or self._is_recalled or self._queue.patience == 0.0)
+
+    def _take_in(self, longest: float) -> list[End]:
+        """Wait so many seconds at most for a message or a signal; the ends that were asked for."""
         ends: list[End] = []
         for number, _ in self._poll.poll(longest * 1000):
             if number == self._wake:
@@ -81,22 +137,25 @@ class SupervisorLink:
             message, _ = self._receive()
             if isinstance(message, End):
                 ends.append(message)
+                self._is_recalled = self._is_recalled or message.sequence in self._queue
+            elif isinstance(message, Recall):
+                self._is_recalled = True
             elif message is not None:
-                raise RuntimeError(f"start {message.sequence} came while another attempt runs")
-        # SIGTERM came, perhaps before this attempt ran: end it once, as a drain would.
-        if self._is_end_due and self._running is not None:
-            self._is_end_due = False
-            grace = min(self._running.limits.grace_seconds, self._grace_at_most)
-            ends.append(End(sequence=self._running.sequence, reason=EndReason.DRAIN, grace_seconds=grace))
+                raise RuntimeError(f"{message} came while another attempt runs")
         return ends
 
-    def tell(self, ended: Ended) -> None:
-        """Send an outcome. A supervisor that is gone finds it in the log."""
-        self._running = None
+    def _tell_queue(self, running: int | None) -> None:
+        """Tell what has ended and goes on, and give back the rest."""
+        told = self._queue.take_told(running)
+        self._send(told)
+        if self.is_gone:
+            self._queue.leave_in_log(told.returned)
+
+    def _send(self, message: Ended | Told) -> None:
         if self.is_gone:
             return
         try:
-            channel.send(self._socket, encode_message(ended), folder=self._folder)
+            channel.send(self._socket, encode_message(message), folder=self._folder)
         except (BrokenPipeError, ConnectionResetError):
             self.is_gone = True
 
@@ -108,7 +167,7 @@ class SupervisorLink:
         """See `surroundings.Control`. The kernel is asked: unread messages may stand before the end-of-file."""
         return self.is_gone or bool(self._hang_up.poll(0))
 
-    def _receive(self) -> tuple[Start | End | None, list[int]]:
+    def _receive(self) -> tuple[_Message | None, list[int]]:
         received = channel.receive(self._socket)
         if received is None:
             self.is_gone = True
@@ -136,10 +195,23 @@ def serve(sock: socket.socket, folder: str) -> int:
     supervisor = SupervisorLink(sock, folder)
     runner = AttemptRunner(folder, supervisor)
     while (received := supervisor.next_start()) is not None:
-        start, locks = received
-        outcome = runner.run(start, locks)
-        supervisor.tell(Ended(sequence=start.sequence, outcome=outcome))
+        message, locks = received
+        supervisor.tell(_run_all(supervisor, runner, message, locks))
         fault_point("worker.sent")
         if supervisor.is_gone and runner.log_error is not None:
             raise runner.log_error
     return 0
+
+
+def _run_all(supervisor: SupervisorLink, runner: AttemptRunner, message: Start | Starts, locks: Sequence[int]) -> Ended:
+    """Run the attempt, or several; the end of the last that began, which is not told yet."""
+    start = message if isinstance(message, Start) else supervisor.queue(message)
+    while True:
+        supervisor.runs(start)
+        ended = Ended(sequence=start.sequence, outcome=runner.run(start, locks))
+        following = supervisor.next_queued(ended, is_logged=runner.log_error is None)
+        if following is None:
+            # Only now: the locks are those of all of them.
+            runner.let_go_of_locks(locks, start.kept_locks)
+            return ended
+        start = following

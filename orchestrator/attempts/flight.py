@@ -26,6 +26,8 @@ class Flight(msgspec.Struct):
     is_adopted: bool = False
     """An earlier supervisor started it."""
     is_over: bool = False
+    is_queued: bool = False
+    """It may have begun by now, and nobody has told."""
 
     @property
     def limits(self) -> Limits:

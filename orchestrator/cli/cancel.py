@@ -75,7 +75,7 @@ def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tupl
             continue
         meant.add(child.run_id)
         is_over = history.ended is not None and history.ended.status in ("completed", "failed", "cancelled")
-        if (not is_over or history.open_starts) and not is_locked(child.supervisor_lock):
+        if (not is_over or history.starts_without_end) and not is_locked(child.supervisor_lock):
             _cancel_dead(child, None, None)
 
 

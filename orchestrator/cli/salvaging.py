@@ -94,7 +94,7 @@ def _lines(damage: str, salvage: Salvage) -> Iterator[str]:
         yield f"  lost: {note}"
     for job_id, counts in _counts(salvage).items():
         yield f"  whole: {job_id}: {counted(counts) if counts else 'nothing of it had begun'}"
-    if open_starts := len(salvage.history.open_starts):
+    if open_starts := len(salvage.history.starts_without_end):
         yield f"  {open_starts} started, and no end is recorded: a resume asks the logs of their workers, or runs them again"
 
 

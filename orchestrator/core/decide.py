@@ -2,7 +2,7 @@
 
 Promise: bounds are never exceeded (slots, max_concurrency); every item ends, or the run ends `interrupted`, `cancelled` or
 `failed` and names it; a halt is told by the failing item that comes first in (job order, index).
-Invariant: free slots + running items + slots set aside = slots; each job stands where it belongs.
+Invariant: free slots + running items that are not queued + slots set aside = slots; each job stands where it belongs.
 It refuses to handle: clocks (`now` is given, monotonic seconds), disks, processes, and what an outcome says beyond its verdict.
 
 A call has three steps.
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from orchestrator.core import gates, scheduling, throttle, turns
+from orchestrator.core import gates, queueing, scheduling, throttle, turns
 from orchestrator.core.attempt_verdicts import attempt_ended
 from orchestrator.core.decisions import Decision
 from orchestrator.core.declined_starts import start_declined
@@ -38,11 +38,13 @@ from orchestrator.core.events import (
     ListingFailed,
     ListingPutOff,
     OutcomesDurable,
+    PaceTold,
     ResourceFreed,
     RunOpened,
     SlotFreed,
     SlotsSet,
     StartDeclined,
+    StartReturned,
     StopAsked,
     TimePassed,
     VerdictShared,
@@ -92,7 +94,7 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             gates.child_answered(state, item, now)
         case GateTold() | ItemsReopened() | LeftAlone():
             gates.take_in_gate_event(state, event, decisions)
-        case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded() | AccountTold():
+        case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded() | AccountTold() | StartReturned() | PaceTold():
             _told(state, event, now, decisions)
         case TimePassed():
             pass
@@ -111,7 +113,7 @@ def next_wake(state: RunState) -> float | None:
 
 def _told(
     state: RunState,
-    event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded | AccountTold,
+    event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded | AccountTold | StartReturned | PaceTold,
     now: float,
     decisions: list[Decision],
 ) -> None:
@@ -129,6 +131,10 @@ def _told(
             _verdict_shared(state, items, is_success, decisions)
         case JoinEnded(items):
             _join_ended(state, items, now, decisions)
+        case StartReturned(item):
+            queueing.start_returned(state, item, decisions)
+        case PaceTold(order, queue_length):
+            state.jobs[order].queue_length = queue_length
         case unknown:
             assert_never(unknown)
 
@@ -224,5 +230,7 @@ def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
         gates.ask_gates(state, decisions)
     turns.start_items(state, now, decisions)
     finish_run(state, decisions)
+    if state.queued:
+        queueing.recall(state, decisions)
     if agenda.backoffs:
         scheduling.drop_stale_times(state)

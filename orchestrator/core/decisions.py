@@ -20,13 +20,19 @@ class ListItems(msgspec.Struct, frozen=True):
 class StartAttempt(msgspec.Struct, frozen=True):
     """Start this attempt in this slot, or answer `StartDeclined`.
 
-    `account`: the one of its job's `accounts` that it is to use; None: its start finds out (`AccountTold`).
+    `account`: the one of its job's `accounts` that it is to use; None: its start finds out (`AccountTold`). `is_queued`: behind
+    what was just told to start in this slot; it may also be given back (`StartReturned`).
     """
 
     item: ItemRef
     attempt: int
     slot: int
     account: str | None = None
+    is_queued: bool = False
+
+
+class RecallQueued(msgspec.Struct, frozen=True):
+    """Have no queued start begin any more. Each is answered: by `StartReturned`, or by its end if it has begun."""
 
 
 class AskGate(msgspec.Struct, frozen=True):
@@ -81,4 +87,4 @@ class FinishRun(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-Decision = ListItems | StartAttempt | AskGate | ReopenItems | Settle | EndAttempt | CloseJob | FinishRun
+Decision = ListItems | StartAttempt | RecallQueued | AskGate | ReopenItems | Settle | EndAttempt | CloseJob | FinishRun

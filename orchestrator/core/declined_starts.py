@@ -28,7 +28,7 @@ def start_declined(state: RunState, declined: StartDeclined, now: float, decisio
     index = declined.item[1]
     if job.rules.is_paid:
         note_money(state)
-    if declined.why is Declined.SLOT_HELD:
+    if declined.why is Declined.SLOT_HELD and running.slot not in state.queued:
         # Else the next item would be given this slot, and be declined, over and over, until its holder lets it go.
         state.set_aside.add(running.slot)
     else:

@@ -98,6 +98,19 @@ class StartDeclined(msgspec.Struct, frozen=True):
     words: str = ""
 
 
+class StartReturned(msgspec.Struct, frozen=True):
+    """The queued start of this item was given back, and never begins."""
+
+    item: ItemRef
+
+
+class PaceTold(msgspec.Struct, frozen=True):
+    """Items of the job last so long that so many may be queued behind one; 0: none."""
+
+    job: int
+    queue_length: int
+
+
 class AccountTold(msgspec.Struct, frozen=True):
     """Which account the attempt of this item uses: it was only known at its start."""
 
@@ -227,6 +240,8 @@ Event = (
     | ListingFailed
     | ListingPutOff
     | StartDeclined
+    | StartReturned
+    | PaceTold
     | AccountTold
     | AttemptEnded
     | OutcomesDurable

@@ -148,9 +148,9 @@ def _why_missing(state: RunState, resource: str, account: str | None, now: float
 def _why_no_room(state: RunState, seconds: float) -> str:
     words = "it waits for room for one more process or open file on this machine: "
     again = f"one more is tried in {max(seconds, 0):.1f} s"
-    if not state.running:
+    if not state.at_work:
         return f"{words}{again}"
-    return f"{words}{state.running} at once is what there is room for; {again}, or when one of them ends"
+    return f"{words}{state.at_work} at once is what there is room for; {again}, or when one of them ends"
 
 
 def _seconds(remaining: float) -> str:

@@ -114,7 +114,7 @@ def hold_resource(state: RunState, resource: str, until: float, now: float) -> N
 def lane_rooms(state: RunState) -> dict[str, int]:
     """How many more items of each lane may run, as long as none of the other lane starts (the slots of the run bound both
     together). Attempts in slots that the run no longer has count, too: it may be below zero."""
-    room = state.slots - state.running
+    room = state.slots - state.at_work
     if not state.fast_slots:
         return {"main": room, "fast": room}
     main = state.slots - state.fast_slots - (state.running - state.running_fast)
@@ -167,7 +167,7 @@ def has_startable(job: JobState) -> bool:
 def has_ready(job: JobState) -> bool:
     """Whether an item of the job needs nothing more but what all items of the job need. If none does, no heap is stale."""
     # Mostly there is one that has not begun: then the heaps need not be looked at.
-    if not job.rules.chain and _next_pending(job) is not None:
+    if not job.rules.chain and next_pending(job) is not None:
         return True
     drop_stale(job)
     return bool(job.due or job.ready)
@@ -190,8 +190,12 @@ def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
 
 
 def free_slot(state: RunState, slot: int) -> None:
-    """Let the next item have the slot, unless the run has fewer slots now: then the slot is gone."""
-    if slot < state.slots:
+    """Let the next item have the slot: what is queued in it; unless the run has fewer slots now: then the slot is gone."""
+    if (queued := state.queued.pop(slot, 0)) > 1:
+        state.queued[slot] = queued - 1
+    if queued:
+        state.is_recalling = state.is_recalling and bool(state.queued)
+    elif slot < state.slots:
         heapq.heappush(state.free_slots, slot)
 
 
@@ -241,12 +245,12 @@ def take_next(state: RunState, job: JobState) -> int | None:
         return None
     if not (job.rules.chain or job.due or job.held or job.backoff):
         # Mostly nothing of it waits: then the next is the one that was not begun.
-        if (first := _next_pending(job)) is not None:
+        if (first := next_pending(job)) is not None:
             job.next_index = first + 1
         return first
     # Before the heads of the heaps are compared: a stale head would hide what stands behind it.
     drop_stale(job)
-    pending = _first_ready(job) if job.rules.chain else _next_pending(job)
+    pending = _first_ready(job) if job.rules.chain else next_pending(job)
     again = _first_again(state, job) if job.due or job.held else None
     # Item order goes before everything: item 2 that is tried again comes before item 5 that has not begun.
     if again is not None and (pending is None or again[0] < pending):
@@ -272,7 +276,8 @@ def _free_of_hold(state: RunState, job: JobState) -> Iterator[list[int]]:
             yield held
 
 
-def _next_pending(job: JobState) -> int | None:
+def next_pending(job: JobState) -> int | None:
+    """The first item of the job that has not begun (of a job that is no chain)."""
     items, index = job.items, job.next_index
     while index < len(items):
         if isinstance(items[index], Pending):

@@ -40,7 +40,7 @@ def note_shortage(state: RunState, now: float) -> None:
     Starts that meet the same shortage count as one: of sixteen slots that are filled at once, sixteen starts find it out.
     """
     short = state.shortage
-    short.bound = state.running if short.bound is None else min(short.bound, state.running)
+    short.bound = state.at_work if short.bound is None else min(short.bound, state.at_work)
     if now < short.waited_until:
         return
     is_again = now < short.waited_until + SOON_SECONDS
@@ -67,12 +67,12 @@ def room_for_more(state: RunState) -> float:
     """How many more items may run: as many as have ended below the bound, and one more when it is time for a trial."""
     if state.shortage.bound is None:
         return math.inf
-    return state.shortage.bound - state.running + (SHORTAGE not in state.holds)
+    return state.shortage.bound - state.at_work + (SHORTAGE not in state.holds)
 
 
 def note_starts(state: RunState, now: float) -> None:
     """Note that items were started, no more than `room_for_more` said. One more than the bound is a trial."""
     short = state.shortage
-    if short.bound is not None and state.running > short.bound:
-        short.bound = state.running
+    if short.bound is not None and state.at_work > short.bound:
+        short.bound = state.at_work
         state.holds[SHORTAGE] = now + TRIAL_SECONDS

@@ -233,6 +233,8 @@ class JobState(msgspec.Struct):
     """Blocked jobs that wait for this one to be listed, or to be at rest."""
     kept_from_rest: set[int] = msgspec.field(default_factory=set)
     """In a halted run: jobs that are not at rest before this one is."""
+    queue_length: int = 0
+    """So many of its items may be queued behind one that runs, by how long they last. See `queueing`."""
     rank: int = 0
     """Its place in `RunState.by_rank`."""
     line: WaitingLine = NO_LINE
@@ -343,7 +345,13 @@ class RunState(msgspec.Struct):
     """Nothing starts before `RunOpened`: a resume tells first what ended meanwhile."""
     is_finished: bool = False
     running: int = 0
-    """How many items run; `running_fast`: of these, in the fast lane."""
+    """How many items run, with those that are queued; `running_fast`: of these, in the fast lane."""
+    queued: dict[int, int] = msgspec.field(default_factory=dict)
+    """By slot how many items are queued behind the one that runs in it. See `queueing`."""
+    queued_of: int = 0
+    """The job whose items are queued: no other has any then."""
+    is_recalling: bool = False
+    """What is queued was asked for: until it is back, nothing starts."""
     running_fast: int = 0
     by_rank: list[int] = msgspec.field(default_factory=list)
     """All jobs, in the order in which their items come to start. See `turns`."""
@@ -357,6 +365,11 @@ class RunState(msgspec.Struct):
     def is_halted(self) -> bool:
         """Whether only cleanup jobs may still start."""
         return self.halted_by is not None
+
+    @property
+    def at_work(self) -> int:
+        """How many items run and are not queued."""
+        return self.running - sum(self.queued.values()) if self.queued else self.running
 
 
 class AdoptedAttempt(msgspec.Struct, frozen=True):

@@ -2,8 +2,8 @@
 
 Promise: an item starts as soon as everything that it needs is free. Jobs of higher priority come first; then those that stand
 further down a chain, so that results come out early and what was begun is brought to its end; then jobs in the order of the file
-(`RunState.by_rank`). Within a job, items start in item order. An item that waits holds neither a slot nor a place in its job's
-window.
+(`RunState.by_rank`). Within a job, items start in item order; those that are queued behind others (`queueing`) begin once these
+have ended. An item that waits holds neither a slot nor a place in its job's window.
 
 Each start passes six bounds, in `start_items` and nowhere else: the run's slots, its lane's slots, room on the machine
 (`shortage`), the account (`throttle`, `parking`), the budgets (`budget`), and `max_concurrency`.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 
-from orchestrator.core import budget, shortage, throttle
+from orchestrator.core import budget, queueing, shortage, throttle
 from orchestrator.core.agenda import Line, Queue, WaitingLine
 from orchestrator.core.decisions import Decision, StartAttempt
 from orchestrator.core.job_changes import count_start
@@ -78,11 +78,11 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
     agenda = state.agenda
     collect_due(state, now)
     review(state)
-    if not state.free_slots or lacks_for_all(state):
+    if not state.free_slots or state.is_recalling or lacks_for_all(state):
         shortage.note_starts(state, now)
         return
     # Free slots alone do not tell: adopted attempts may hold slots beyond this run's own number, and count as well.
-    room: float = state.slots - state.running
+    room: float = state.slots - state.at_work
     if state.shortage.bound is not None:
         room = min(room, shortage.room_for_more(state))
     rooms = lane_rooms(state)
@@ -130,6 +130,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         room -= 1
         rooms[line.lane] -= 1
         decisions.append(StartAttempt((order, index), tries.number, slot, account))
+        queueing.queue_behind(state, job, slot, decisions)
     shortage.note_starts(state, now)
 
 

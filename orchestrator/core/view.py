@@ -42,8 +42,8 @@ class CoreView:
 
     @property
     def running_count(self) -> int:
-        """How many items run."""
-        return self._state.running
+        """How many items run; none that is queued."""
+        return self._state.at_work
 
     @property
     def waiting_counts(self) -> dict[str, int]:

@@ -24,13 +24,13 @@ from orchestrator.engines.engine import (
     OutcomeArrived,
     grace_of,
 )
-from orchestrator.engines.worker_ends import lines_of, never_sent
+from orchestrator.engines.worker_ends import lines_of, never_sent, outcome_in
 from orchestrator.errors import UserError
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.side_threads import SideThreads
 from orchestrator.workers.processes.identity import boot_id
 from orchestrator.workers.processes.spawn import SHORTAGES
-from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, Ended, EndReason, LogLine, Outcome, SessionSeen, Spawned
+from orchestrator.workers.protocol import AgentReport, AgentTask, Begun, EndReason, LogLine, Outcome, SessionSeen, Spawned
 
 if TYPE_CHECKING:
     from orchestrator.workers.agents.left_behind import LeftBehind
@@ -88,7 +88,7 @@ class DeadWorkers:
             lost = f"nothing tells how it ended: the log of worker {attempt.start.worker} is gone or was emptied"
             self._begin_ending(attempt, (), overdue, lost)
             return [Noted(f"{attempt.name}: an attempt was started, and {lost}; ending what it may have left behind")]
-        outcome = next((line.outcome for line in lines if isinstance(line, Ended)), None)
+        outcome = outcome_in(lines)
         if outcome is not None:
             return [OutcomeArrived(attempt.slot, attempt.start.sequence, outcome)]
         # Begun is logged before anything is spawned: without it there is no tree that could still run.

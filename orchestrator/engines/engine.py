@@ -54,6 +54,10 @@ def earliest(*looks: float | None) -> float | None:
     return min((look for look in looks if look is not None), default=None)
 
 
+QUEUE_SECONDS = 0.05
+"""So long after the first of several starts the last of them may begin: what is queued behind others waits no longer."""
+
+
 class ReadyWorker(msgspec.Struct, frozen=True):
     """The worker that serves a slot. `record`: it is new, and this must stand in the journal before it gets work."""
 
@@ -86,6 +90,18 @@ class AttemptLost(msgspec.Struct, frozen=True):
     ended_by: EndReason | None = None
 
 
+class QueuedBegan(msgspec.Struct, frozen=True):
+    """A start that was queued runs now, and for longer than others: nothing is queued behind it any more."""
+
+    sequence: int
+
+
+class QueuedReturned(msgspec.Struct, frozen=True):
+    """A start that was queued was given back: it was not begun, and never is."""
+
+    sequence: int
+
+
 class Noted(msgspec.Struct, frozen=True):
     """What a person should know of the engine's work."""
 
@@ -93,7 +109,7 @@ class Noted(msgspec.Struct, frozen=True):
 
 
 AttemptOver = OutcomeArrived | AttemptLost
-EngineEvent = AttemptOver | Noted
+EngineEvent = AttemptOver | QueuedBegan | QueuedReturned | Noted
 
 AgentTaskOf = Callable[[Started], AgentTask | None]
 """How an engine reads what the agent of a lost attempt told; None: nothing of it counts. Raises UserError: it can be kept, and
@@ -103,8 +119,12 @@ not be read."""
 class Engine(Protocol):
     """Runs attempts in slots, one at a time in each. No call waits for an attempt.
 
+    `most_queued`: how many starts may be queued behind one in its slot; 0: none, and then nothing need be known of queues.
     `next_look`: when `look_at_workers` is due (monotonic seconds); None: `sources` tell everything.
     """
+
+    @property
+    def most_queued(self) -> int: ...
 
     @property
     def next_look(self) -> float | None: ...
@@ -112,16 +132,22 @@ class Engine(Protocol):
     def prepare(self, slot: int) -> ReadyWorker:
         """Make sure that a worker serves `slot`. Raises OSError: the machine has no room for one just now."""
 
-    def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
+    def start(self, attempt: Attempt, message: Start, locks: HeldLocks, queued: Sequence[tuple[Attempt, Start]] = ()) -> None:
         """Run the attempt in its slot, which was prepared. Its locks are the engine's to let go of from now on.
+
+        `queued`: what may begin in the same slot, with the same locks, right after an attempt that ended well, each after the one
+        before. What does not begin is given back (`QueuedReturned`) before the end is told that kept it from beginning.
 
         Raises StateUnwritableError: what it is to be told cannot be written down.
         """
 
+    def recall(self) -> None:
+        """Have all that is queued given back: none of it begins any more, in no slot."""
+
     def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
         """Have the attempt ended, with its own grace or with so many seconds if that is less. Called again with less: sooner.
 
-        Nothing happens if it has ended already.
+        Nothing happens if it has ended already. If it is queued, all that is queued in its slot is given back.
         """
 
     def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:

@@ -77,14 +77,20 @@ class InlineEngine:
         record = WorkerStarted(worker=self._worker, pid=pid, start_ticks=-1 if ticks is None else ticks, boot_id=boot_id())
         return ReadyWorker(self._worker, record)
 
-    def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
+    most_queued = 0
+
+    def start(self, attempt: Attempt, message: Start, locks: HeldLocks, queued: Sequence[tuple[Attempt, Start]] = ()) -> None:
         """Have the thread run the attempt."""
         assert attempt.slot == _SLOT
+        assert not queued
         assert self._running is None
         self._running = attempt
         # The runner unlocks and closes what it is given.
         with locks as lock_fds:
             self._starts.put((message, [os.dup(fd) for fd in lock_fds]))
+
+    def recall(self) -> None:
+        """Nothing is ever queued."""
 
     def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
         """Have the attempt ended, whoever runs it."""
@@ -160,6 +166,7 @@ class InlineEngine:
             outcome: Outcome | BaseException
             try:
                 outcome = self._runner.run(start, locks)
+                self._runner.let_go_of_locks(locks, start.kept_locks)
             except BaseException as error:
                 outcome = error  # told by `take_in`, on the main thread
             self._ended.append(outcome)

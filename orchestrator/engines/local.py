@@ -1,7 +1,8 @@
 """Local workers: one process a slot, started when first needed, reused, spoken to over a SEQPACKET socket.
 
 Promise: a worker outlives the supervisor; closing its socket is all it takes to let it go. Invariant: a slot has at most one
-worker, and a worker at most one attempt. It refuses to handle: attempts whose worker is not ours, or dead (`taken_over`).
+worker, and a worker runs at most one attempt; others may be queued behind it (`workers.queue`). It refuses to handle: attempts
+whose worker is not ours, or dead (`taken_over`).
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ import msgspec
 
 from orchestrator.engines.deadlines import Deadlines
 from orchestrator.engines.engine import (
+    QUEUE_SECONDS,
     AgentTaskOf,
     Attempt,
     EngineEvent,
     Noted,
     OutcomeArrived,
+    QueuedBegan,
+    QueuedReturned,
     ReadyWorker,
     earliest,
     grace_of,
@@ -30,7 +34,7 @@ from orchestrator.engines.engine import (
 from orchestrator.engines.kept_descriptors import keep_descriptors
 from orchestrator.engines.reaping import exit_code_of, reap_by, reap_later
 from orchestrator.engines.taken_over import TakenOver
-from orchestrator.engines.worker_ends import end_in_words, lines_of, not_begun, shortage
+from orchestrator.engines.worker_ends import end_in_words, lines_of, never_sent, not_begun, shortage
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
@@ -38,18 +42,22 @@ from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
 from orchestrator.workers.byte_text import encode_message, message_decoder
 from orchestrator.workers.files.syncing import make_folder
+from orchestrator.workers.halt_word import HALT_WORD_NAME, HaltWord
 from orchestrator.workers.launch import start_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
-from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, Start
+from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, Recall, Start, Starts, Told
 
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
 
+MOST_QUEUED = 7
+"""Starts behind one that runs: what one wake of the supervisor costs is spread over eight items, and more would gain little."""
+
 DESCRIPTORS_LOOK_SECONDS = 0.25
 """From one look whether a worker that is there may have a start to the next: each costs three calls of the system."""
 
-_decode: Callable[[bytes], Ended] = message_decoder(Ended)
+_decode: Callable[[bytes], Ended | Told] = message_decoder(Ended | Told)
 
 
 class _Worker(msgspec.Struct):
@@ -59,8 +67,8 @@ class _Worker(msgspec.Struct):
     folder: str
     is_prepared: bool
     """It is meant for the next start in its slot, or runs it."""
-    running: Attempt | None = None
-    """The attempt that it was sent."""
+    given: list[tuple[Attempt, Start]] = []
+    """The attempt that it runs, as far as it has told, and those that are queued behind it."""
     shortage: OSError | None = None
     """Why its attempt could not be sent to it."""
 
@@ -75,12 +83,15 @@ class LocalEngine:
         self._deadlines = Deadlines(run_dir)
         self._by_slot: dict[int, _Worker] = {}
         self._by_fileno: dict[int, _Worker] = {}
+        self._halt_word: HaltWord | None = None
         self._sources: list[int] | None = None
         """What `sources` told last, as long as it is so."""
         self._descriptors_due = 0.0
         """When it is to be seen again whether descriptors are left for a start (monotonic seconds)."""
         self._died_idle: dict[int, str] = {}
         """By number the workers that died while nothing was sent to them, and how, in words."""
+
+    most_queued = MOST_QUEUED
 
     @property
     def next_look(self) -> float | None:
@@ -109,28 +120,38 @@ class LocalEngine:
             self._by_slot[slot] = worker
         return ReadyWorker(worker.process.worker, None)
 
-    def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
-        """Hand over the attempt with its locks. If there is no room for the message, `take_in` tells a shortage.
+    def start(self, attempt: Attempt, message: Start, locks: HeldLocks, queued: Sequence[tuple[Attempt, Start]] = ()) -> None:
+        """Hand over the attempt with its locks, and what is queued. If there is no room for it, `take_in` tells a shortage.
 
-        Raises StateUnwritableError: a large message goes by a file, for which the disk has no room.
+        Raises StateUnwritableError: a large message goes by a file, for which the disk has no room; the halt word cannot be had.
         """
         worker = self._by_slot.get(attempt.slot)
         with locks as lock_fds:
             # It died after it was prepared: its end woke the loop in the very turn that had its work recorded.
             if worker is None or worker.process.worker != attempt.start.worker:
+                for other, _ in queued:
+                    self._taken_over.tell_not_begun(other, never_sent())
                 words = self._died_idle.get(attempt.start.worker, "its worker ended before it was sent")
                 self._taken_over.tell_not_begun(attempt, not_begun(self._run_dir, attempt.start.worker, words))
                 return
-            worker.running = attempt
+            worker.given = [(attempt, message), *queued]
             self._deadlines.watch(attempt, worker.process, message)
             try:
-                self._send(worker, encode_message(message), lock_fds)
+                self._send(worker, self._encoded(message, queued), lock_fds)
             except OSError as error:
                 if error.errno not in SHORTAGES:
                     raise unwritable(Path(worker.folder), error) from error
                 # The worker exits now, having begun nothing, and its end wakes the loop.
                 worker.shortage = error
                 worker.connection.shutdown(socket.SHUT_RDWR)
+
+    def recall(self) -> None:
+        """See `Engine`. The halt word holds at once; the message wakes workers that wait for what runs."""
+        if self._halt_word is not None:
+            self._halt_word.change()
+        for worker in self._by_slot.values():
+            if len(worker.given) > 1:
+                self._send(worker, encode_message(Recall()), ())
 
     def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
         """Have the attempt ended, whoever runs it."""
@@ -141,6 +162,10 @@ class LocalEngine:
         if worker is not None:
             grace = grace_of(attempt, grace_at_most)
             self._send(worker, encode_message(End(sequence=attempt.start.sequence, reason=reason, grace_seconds=grace)), ())
+            for each, message in worker.given[1:]:
+                # It may have begun meanwhile, which nobody has told.
+                if each is attempt:
+                    self._deadlines.watch(attempt, worker.process, message)
             self._deadlines.expect_end(attempt, reason, grace)
             # One that is stopped, by whomever, would never read it. It is our child and not reaped, so no other has its number;
             # unless the program around us reaps children that are not its own.
@@ -175,17 +200,10 @@ class LocalEngine:
         received = channel.receive(worker.connection)
         if received is None:
             return self._bury(worker)
-        # Its only message: the attempt has ended, its tree is gone, its locks are free. So it may have the next one.
-        ended = _decode(received[0])
-        if worker.running is not None:
-            self._deadlines.forget(worker.running)
-        worker.running = None
-        worker.is_prepared = False
-        if ended.outcome.attempt_class is AttemptClass.SHORTAGE:
-            # Idle workers may be what the machine has no room for: sixteen of them would keep each other from ever working.
-            self._forget(worker)
-            reap_by(worker.process.pid, time.monotonic() + GOODBYE_SECONDS)
-        return [OutcomeArrived(worker.slot, ended.sequence, ended.outcome)]
+        told = _decode(received[0])
+        if isinstance(told, Ended):
+            told = Told(ended=[told], running=None, returned=[])
+        return self._heard(worker, told)
 
     def look_at_workers(self, now: float) -> list[EngineEvent]:
         """See `Engine`."""
@@ -197,14 +215,50 @@ class LocalEngine:
             worker.connection.close()
         deadline = time.monotonic() + GOODBYE_SECONDS
         for worker in self._by_slot.values():
-            if worker.running is None:
+            if not worker.given:
                 reap_by(worker.process.pid, deadline)
             else:
                 reap_later(worker.process.pid)
         self._by_slot.clear()
         self._by_fileno.clear()
         self._sources = None
+        if self._halt_word is not None:
+            self._halt_word.close()
         self._taken_over.close()
+
+    def _encoded(self, message: Start, queued: Sequence[tuple[Attempt, Start]]) -> bytes:
+        if not queued:
+            return encode_message(message)
+        if self._halt_word is None:
+            self._halt_word = HaltWord(str(self._run_dir.worker_folder(0).parent / HALT_WORD_NAME), is_made=True)
+            # A word of an earlier supervisor means nothing any more.
+            self._halt_word.change()
+        return encode_message(
+            Starts(starts=[message, *(each for _, each in queued)], word=self._halt_word.read(), seconds=QUEUE_SECONDS)
+        )
+
+    def _heard(self, worker: _Worker, told: Told) -> list[EngineEvent]:
+        """What a worker told: the trees of what has ended are gone, and if nothing runs on, its locks are free."""
+        over = {*told.returned, *(ended.sequence for ended in told.ended)}
+        for attempt, _ in worker.given:
+            if attempt.start.sequence in over:
+                self._deadlines.forget(attempt)
+        left = worker.given = [each for each in worker.given if each[0].start.sequence not in over]
+        events: list[EngineEvent] = [*map(QueuedReturned, told.returned)]
+        events += [OutcomeArrived(worker.slot, ended.sequence, ended.outcome) for ended in told.ended]
+        if left:
+            # It runs for longer than a queue may wait, from now on by itself.
+            if told.ended:
+                events.append(QueuedBegan(left[0][0].start.sequence))
+                self._deadlines.watch(left[0][0], worker.process, left[0][1])
+            return events
+        # Its last word: it may have the next attempt.
+        worker.is_prepared = False
+        if told.ended and told.ended[-1].outcome.attempt_class is AttemptClass.SHORTAGE:
+            # Idle workers may be what the machine has no room for: sixteen of them would keep each other from ever working.
+            self._forget(worker)
+            reap_by(worker.process.pid, time.monotonic() + GOODBYE_SECONDS)
+        return events
 
     def _started(self, slot: int) -> _Worker:
         folder = self._run_dir.worker_folder(self._next_worker)
@@ -245,16 +299,26 @@ class LocalEngine:
     def _bury(self, worker: _Worker) -> list[EngineEvent]:
         """It is gone. What it had not begun is no loss, by whatever it died: that is told as it is, and tried again."""
         self._forget(worker)
-        number, attempt = worker.process.worker, worker.running
+        number = worker.process.worker
         words = end_in_words(self._run_dir, number, exit_code_of(worker.process.pid))
-        if attempt is None:
+        if not worker.given:
             self._died_idle[number] = words
             return [Noted(words)]
-        overdue = self._deadlines.forget(attempt)
+        attempt = worker.given[0][0]
+        overdues = [self._deadlines.forget(each) for each, _ in worker.given]
+        overdue = next((each for each in overdues if each is not None), None)
         if worker.shortage is not None:
             outcome = shortage(worker.shortage)
-            return [OutcomeArrived(worker.slot, attempt.start.sequence, outcome), Noted(f"worker {number}: {outcome.message}")]
-        if lines_of(self._run_dir, number, attempt.start.sequence) == []:
+            arrived = OutcomeArrived(worker.slot, attempt.start.sequence, outcome)
+            returned = [QueuedReturned(each.start.sequence) for each, _ in worker.given[1:]]
+            return [*returned, arrived, Noted(f"worker {number}: {outcome.message}")]
+        unbegun = [each for each, _ in worker.given if lines_of(self._run_dir, number, each.start.sequence) == []]
+        events: list[EngineEvent] = [QueuedReturned(each.start.sequence) for each in unbegun if each is not attempt]
+        if attempt in unbegun:
             outcome = not_begun(self._run_dir, number, words)
-            return [OutcomeArrived(worker.slot, attempt.start.sequence, outcome)]
-        return [Noted(words), *self._taken_over.worker_died(attempt, words, overdue)]
+            return [*events, OutcomeArrived(worker.slot, attempt.start.sequence, outcome)]
+        events.append(Noted(words))
+        for each, _ in worker.given:
+            if each not in unbegun:
+                events += self._taken_over.worker_died(each, words, overdue)
+        return events

@@ -21,10 +21,10 @@ from orchestrator.engines.engine import (
     earliest,
     grace_of,
 )
+from orchestrator.engines.worker_ends import lines_of, outcome_in
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.log import LOG_NAME, read_log
-from orchestrator.workers.protocol import AttemptClass, Ended, EndReason, Outcome
+from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome
 
 
 class TakenOver:
@@ -127,7 +127,4 @@ class TakenOver:
 
     def _logged_outcome(self, attempt: Attempt) -> Outcome | None:
         """What the attempt came to, if its worker left that in its log."""
-        for line in read_log(f"{self._run_dir.worker_folder(attempt.start.worker)}/{LOG_NAME}"):
-            if isinstance(line, Ended) and line.sequence == attempt.start.sequence:
-                return line.outcome
-        return None
+        return outcome_in(lines_of(self._run_dir, attempt.start.worker, attempt.start.sequence) or [])

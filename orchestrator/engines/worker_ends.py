@@ -7,11 +7,12 @@ interpreter that found no memory to come up. What a worker said as it broke is f
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.launch import CRASH_LOG_NAME
 from orchestrator.workers.log import LOG_NAME, find_log
-from orchestrator.workers.protocol import AttemptClass, EndReason, LogLine, Outcome
+from orchestrator.workers.protocol import AttemptClass, Ended, EndReason, LogLine, Outcome, Returned
 
 _LAST_WORDS_BYTES = 2000
 _LONGEST_LAST_WORDS = 300
@@ -27,6 +28,16 @@ def lines_of(run_dir: RunDir, worker: int, sequence: int) -> list[LogLine] | Non
     """
     lines = find_log(str(run_dir.worker_folder(worker) / LOG_NAME))
     return None if lines is None else [line for line in lines if line.sequence == sequence]
+
+
+def outcome_in(lines: Sequence[LogLine]) -> Outcome | None:
+    """What these lines of an attempt tell that it came to: its end, or that it was queued and given back. None: neither."""
+    for line in lines:
+        if isinstance(line, Ended):
+            return line.outcome
+        if isinstance(line, Returned):
+            return never_sent()
+    return None
 
 
 def end_in_words(run_dir: RunDir, worker: int, code: int | None) -> str:

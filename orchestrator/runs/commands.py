@@ -248,7 +248,7 @@ def cancel_dead_run(
         history = read_history(run_dir)
         is_over = history.ended is not None and history.ended.status in ("completed", "cancelled")
         # Its supervisor may have been killed in the midst of a cancel: then what runs still is ended now.
-        if is_over and not history.open_starts:
+        if is_over and not history.starts_without_end:
             return None
         # As a living supervisor does: for a token alone.
         for job_id, index in items or () if replaced_by is not None and not may_steer(requester) else ():

@@ -58,7 +58,7 @@ def _running_in_its_place(history: RunHistory, item: tuple[str, int]) -> list[tu
     """The items that had not ended when the supervisor did: the item itself, or one that goes on in its workspace."""
     last = history.jobs[item[0]].last_end(item[1])
     place = last.workspace if last is not None else ""
-    return [other for other, start in history.open_starts.items() if other == item or (place and start.workspace == place)]
+    return [other for other, start in history.starts_without_end.items() if other == item or (place and start.workspace == place)]
 
 
 def reopen_children(run_dir: RunDir, items: Iterable[tuple[str, int]]) -> None:

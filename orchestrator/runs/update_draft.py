@@ -65,7 +65,7 @@ class _Drafter:
         history = read_history(run_dir)
         jobs_file, inputs = edited.jobs_file, edited.inputs
         self._old = old = history.header
-        self._starts = dict(history.open_starts)
+        self._starts = history.starts_without_end
         jobs = {job.id: job.for_each is not None for job in jobs_file.jobs}
         known = {**old.removed, **old.jobs}
         self._header = msgspec.structs.replace(

@@ -106,8 +106,9 @@ class CheckpointWriter:
             yield encode_json(fact), None, 0
         for job in history.jobs.values():
             yield from self._item_lines(job)
-            for retry in job.retries.values():
-                yield encode_json(retry), None, 0
+            queued = [start for start in history.queued.values() if start.job == job.id]
+            for record in (*job.retries.values(), *queued):
+                yield encode_json(record), None, 0
             if job.closed is not None:
                 yield encode_json(JobClosed(job=job.id, status=job.closed, message=job.skipped_because)), None, 0
         for told in history.cancelling.values():

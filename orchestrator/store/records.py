@@ -160,6 +160,24 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """In a replay: (index, attempt) of the recorded attempt of this job that is played instead of an agent."""
     workspace: str = ""
     """The name of the workspace that the attempt works in (`RunDir.workspace`); empty: none of its own."""
+    is_queued: bool = False
+    """It may begin when another attempt in its slot has ended: until `QueuedBegan`, or its end, nothing tells that it has. Till
+    then its item is what it was before, and so it stays if the start is given back (`QueuedReturned`)."""
+
+
+class QueuedBegan(msgspec.Struct, frozen=True, tag="began", kw_only=True):
+    """A start that was queued runs now. Of one whose end comes soon nothing is recorded but that end."""
+
+    job: str
+    index: int
+    at: float
+
+
+class QueuedReturned(msgspec.Struct, frozen=True, tag="returned", kw_only=True):
+    """A start that was queued was given back: it never was."""
+
+    job: str
+    index: int
 
 
 class EarlierEnd(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -368,6 +386,8 @@ Fact = (
     | JobSpent
     | JobClosed
     | CancelTold
+    | QueuedBegan
+    | QueuedReturned
     | RunEnded
 )
 """What is recorded beside the attempts and the ends of items: every pass over a run reads it whole."""

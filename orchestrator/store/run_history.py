@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import assert_never
 
+import msgspec
+
 from orchestrator.errors import ExitCode
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine
@@ -26,6 +28,8 @@ from orchestrator.store.records import (
     JobClosed,
     ListingFailed,
     ListOutdated,
+    QueuedBegan,
+    QueuedReturned,
     Record,
     Reopened,
     RetryAsked,
@@ -54,6 +58,8 @@ class RunHistory:
         self.ended: RunEnded | None = None
         self.jobs = {job_id: JobHistory(job_id, sources) for job_id in header.jobs}
         self.open_starts: dict[tuple[str, int], Started] = {}
+        self.queued: dict[tuple[str, int], Started] = {}
+        """Starts that were queued, until it is recorded that they began or ended, or were given back."""
         self.cancelling: dict[tuple[str, int], CancelTold] = {}
         """Items that were cancelled while they ran, until their ends are recorded."""
         self.next_sequence = 0
@@ -73,21 +79,35 @@ class RunHistory:
                 if self.cancelling:
                     self.cancelling.pop((record.job, record.index), None)
                 self.open_starts.pop((record.job, record.index), None)
+                if self.queued:
+                    self.queued.pop((record.job, record.index), None)
                 self._job(record.job).attempt_ended(record, source, offset, length)
                 if record.token is not None and record.deduped_from is None:
                     self._note_token(record)
             case Started():
-                is_open = (record.job, record.index) in self.open_starts
-                self.open_starts[record.job, record.index] = record
                 if record.sequence >= self.next_sequence:
                     self.next_sequence = record.sequence + 1
-                self._job(record.job).started(record, is_new=source == JOURNAL, is_open=is_open)
+                if record.is_queued:
+                    self.queued[record.job, record.index] = record
+                else:
+                    self._started(record, is_new=source == JOURNAL)
             case SettledLine() | ItemSettled():
                 self.cancelling.pop((record.job, record.index), None)
                 start = self.open_starts.pop((record.job, record.index), None)
+                self.queued.pop((record.job, record.index), None)
                 self._job(record.job).settled(record, start, source, offset, length)
             case _:
                 self._apply_fact(record)
+
+    @property
+    def starts_without_end(self) -> dict[tuple[str, int], Started]:
+        """By item every start that may have begun and whose end is not recorded."""
+        return self.open_starts | self.queued
+
+    def _started(self, start: Started, *, is_new: bool) -> None:
+        is_open = (start.job, start.index) in self.open_starts
+        self.open_starts[start.job, start.index] = start
+        self._job(start.job).started(start, is_new=is_new, is_open=is_open)
 
     def holds_token(self, job_id: str, index: int) -> bool:
         """Whether the item is at work under a token, or keeps one until its next attempt. Who waits for another's does not."""
@@ -106,7 +126,7 @@ class RunHistory:
                 self.ended = None
                 for job in self.jobs.values():
                     job.closed = None
-                serving = {start.worker for start in self.open_starts.values()}
+                serving = {start.worker for start in self.starts_without_end.values()}
                 # A worker that serves no open start is of no use to a new supervisor: its attempts have ended.
                 self.workers = {number: worker for number, worker in self.workers.items() if number in serving}
             case WorkerStarted():
@@ -118,17 +138,28 @@ class RunHistory:
                 self._apply_setting(record)
             case ItemsListed() | ListOutdated() | ItemsChosen() | ListingFailed() | JobSpent() | JobClosed():
                 self._job(record.job).apply(record)
-            case CancelTold(job=""):
-                # If nobody says more, it has ended so: what was told holds also if the supervisor is killed then.
-                self.ended = RunEnded(status="cancelled", at=record.at, exit_code=ExitCode.CANCELLED)
-            case CancelTold():
-                self.cancelling[record.job, record.index] = record
+            case CancelTold() | QueuedBegan() | QueuedReturned():
+                self._apply_motion(record)
             case RunEnded():
                 self.ended = record
             case Commit() | JournalHeader():
                 raise AssertionError(f"{record!r} is the journal's own")
             case _:
                 assert_never(record)
+
+    def _apply_motion(self, record: CancelTold | QueuedBegan | QueuedReturned) -> None:
+        """What is told of a start that has no end yet."""
+        match record:
+            case CancelTold(job=""):
+                # If nobody says more, it has ended so: what was told holds also if the supervisor is killed then.
+                self.ended = RunEnded(status="cancelled", at=record.at, exit_code=ExitCode.CANCELLED)
+            case CancelTold():
+                self.cancelling[record.job, record.index] = record
+            case QueuedBegan():
+                if (start := self.queued.pop((record.job, record.index), None)) is not None:
+                    self._started(msgspec.structs.replace(start, is_queued=False, at=record.at), is_new=True)
+            case QueuedReturned():
+                self.queued.pop((record.job, record.index), None)
 
     def _apply_setting(self, record: SlotsSet | BudgetSet | Selection) -> None:
         match record:
@@ -162,6 +193,7 @@ class RunHistory:
                 new.spending = past.spending.begin_anew()
             self.jobs[job_id] = new
         self.open_starts = {key: start for key, start in self.open_starts.items() if key[0] not in job_ids}
+        self.queued = {key: start for key, start in self.queued.items() if key[0] not in job_ids}
         self.cancelling = {key: told for key, told in self.cancelling.items() if key[0] not in job_ids}
         self.done_tokens = {token: item for token, item in self.done_tokens.items() if item[0] not in job_ids}
 

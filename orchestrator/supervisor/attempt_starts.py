@@ -21,7 +21,7 @@ from orchestrator.attempts.preparer import NotStarted, Preparer, Ready
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.core import parking, throttle
 from orchestrator.core.decisions import StartAttempt
-from orchestrator.core.events import AccountTold, Declined, StartDeclined
+from orchestrator.core.events import AccountTold, Declined, StartDeclined, StartReturned
 from orchestrator.core.states import ItemRef, Stop
 from orchestrator.engines.engine import EngineEvent
 from orchestrator.reading.money.costs import dollars
@@ -45,6 +45,13 @@ class Preparation(NamedTuple):
     children: ChildRuns
 
 
+class _Unsent(msgspec.Struct):
+    """A start that is recorded and not sent yet, with what is queued behind it."""
+
+    admitted: Admitted
+    queued: list[tuple[Flight, Start]] = []
+
+
 class AttemptStarts:
     """Of one run."""
 
@@ -66,10 +73,15 @@ class AttemptStarts:
         """The locks of attempts that were admitted in this turn, until they are handed over."""
         self._recorded_through: dict[int, int] = {}
         """By worker the last attempt of which the end is known."""
+        self._unsent_in_slot: dict[int, _Unsent] = {}
+        """Starts of this turn that are not sent yet, behind which others may be queued."""
 
     def start(self, decision: StartAttempt) -> None:
         """Begin the attempt, or decline it. Raises StateUnwritableError."""
         item, account = decision.item, decision.account
+        if decision.is_queued:
+            self._queue(decision)
+            return
         # What another start of this turn found missing is not tried again by every free slot.
         known = self._known_missing(item[0], account) if self._run.events else None
         if known is not None:
@@ -115,10 +127,27 @@ class AttemptStarts:
             self._admission.adopt_token(item, name, start)
         return self._flights.resume(flight, self._run.history.workers.get(start.worker))
 
+    def returned(self, flight: Flight) -> None:
+        """A queued start was given back: nothing has begun."""
+        self._flights.leave(flight)
+        self._run.recorder.add(records.QueuedReturned(job=flight.start.job, index=flight.start.index))
+        self._run.happened(StartReturned(flight.item))
+
+    def began(self, flight: Flight, at: float | None = None) -> None:
+        """An attempt that was queued has begun. `at`: when, if it has ended since (seconds since the epoch); None: just now."""
+        flight.is_queued = False
+        flight.start = msgspec.structs.replace(flight.start, at=time.time() if at is None else at)
+        if at is None:
+            start = flight.start
+            self._run.recorder.add(records.QueuedBegan(job=start.job, index=start.index, at=start.at))
+            self._admission.note_slot(flight.slot, flight.name, flight.mark)
+        self._run.tell.started(flight)
+
     def note_end(self, flight: Flight, *, is_told: bool) -> None:
         """The end of this attempt is known, so its worker may forget it. `is_told`: that worker has told it."""
         self._recorded_through[flight.start.worker] = flight.start.sequence
-        self._admission.slots.attempt_ended(flight.slot, is_told=is_told)
+        if self._flights.is_last_in_slot(flight.slot):
+            self._admission.slots.attempt_ended(flight.slot, is_told=is_told)
 
     def end_turn(self) -> None:
         """Nothing more is started now: let go of what was kept for it."""
@@ -130,9 +159,27 @@ class AttemptStarts:
             self._unsent.pop().let_go()
         self._admission.slots.close()
 
-    def _send(self, flight: Flight, message: Start, locks: HeldLocks) -> None:
-        self._unsent.remove(locks)
-        self._flights.send(flight, message, locks)
+    def _queue(self, decision: StartAttempt) -> None:
+        """Queue the attempt behind the one that this turn starts in its slot."""
+        item, job = decision.item, self._run.job(decision.item)
+        front = self._unsent_in_slot.get(decision.slot)
+        # That one was not started after all, or is on its way already.
+        if front is None:
+            self._run.happened(StartReturned(item))
+            return
+        ready = self._preparer.prepare_start(job, item[1], decision.attempt, None, None)
+        if isinstance(ready, NotStarted):
+            self._decline(item, ready)
+            return
+        name = self._run.name(item)
+        mark = self._messages.mark(name, decision.attempt)
+        candidate = Candidate(item, name, job, decision.slot, mark, ready.prepared, None)
+        front.queued.append(self._recorded(candidate, decision.attempt, ready, front.admitted, is_queued=True))
+
+    def _send(self, flight: Flight, message: Start) -> None:
+        unsent = self._unsent_in_slot.pop(flight.slot)
+        self._unsent.remove(unsent.admitted.locks)
+        self._flights.send(flight, message, unsent.admitted.locks, unsent.queued)
 
     def _throttled(self, candidate: Candidate) -> StartDeclined | None:
         """What keeps an attempt from starting while its account is throttled."""
@@ -157,6 +204,18 @@ class AttemptStarts:
 
     def _begin(self, candidate: Candidate, attempt: int, ready: Ready, admitted: Admitted) -> None:
         """Record the start, and have the attempt sent once the record stands in the journal."""
+        # A supervisor that is killed between record and message leaves a start that its resume finds without a worker's log.
+        flight, message = self._recorded(candidate, attempt, ready, admitted, is_queued=False)
+        if admitted.has_token:
+            self._admission.begin_token(candidate, flight.start)
+        self._unsent_in_slot[candidate.slot] = _Unsent(admitted)
+        self._run.recorder.then(partial(self._send, flight, message))
+        self._run.tell.started(flight)
+
+    def _recorded(
+        self, candidate: Candidate, attempt: int, ready: Ready, admitted: Admitted, *, is_queued: bool
+    ) -> tuple[Flight, Start]:
+        """Record the start of the attempt: what flies then, and the message for its worker."""
         item, job, prepared = candidate.item, candidate.job, ready.prepared
         worker = admitted.worker.number
         sequence = self._next_sequence
@@ -177,6 +236,7 @@ class AttemptStarts:
             round=ready.round,
             child=child,
             workspace=prepared.place.name if prepared.place is not None else "",
+            is_queued=is_queued,
         )
         if prepared.agent is not None:
             start = msgspec.structs.replace(start, **_agent_fields(prepared.agent, prepared))
@@ -191,14 +251,12 @@ class AttemptStarts:
             pools=admitted.pools,
             more_arguments=self._children.arguments(child, candidate.name) if child else (),
         )
-        if admitted.has_token:
-            self._admission.begin_token(candidate, start)
-        flight = Flight(item=item, name=candidate.name, job=job, start=start, slot=candidate.slot, mark=candidate.mark)
+        flight = Flight(
+            item=item, name=candidate.name, job=job, start=start, slot=candidate.slot, mark=candidate.mark, is_queued=is_queued
+        )
         self._flights.begin(flight)
-        # A supervisor that is killed between record and message leaves a start that its resume finds without a worker's log.
         self._run.recorder.add(start)
-        self._run.recorder.then(partial(self._send, flight, message, admitted.locks))
-        self._run.tell.started(flight)
+        return flight, message
 
     def _not_admitted(self, item: ItemRef, ready: Ready, answer: Missing | SlotHeld | Joins | Shared | Refused) -> None:
         """Something is missing; or the item's work was done, is being done elsewhere, or must not be done here."""

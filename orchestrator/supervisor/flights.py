@@ -1,14 +1,15 @@
-"""The attempts that run now, by slot: a table. Where they run is the engine's business.
+"""The attempts that run now, or are queued to run next: a table. Where they run is the engine's business.
 
-Promise: each flight ends exactly once, with an outcome: what the engine says that it came to, or `lost`. Invariant: at most one
-flight a slot. A flight that is over stays here until the core hears of it: its answer may be judged till then. A flight whose
-work is a child run is ended by asking that run first: it ends its own items in order.
+Promise: each flight ends exactly once, with an outcome: what the engine says that it came to, or `lost`; but one that was queued
+may be given back. Invariant: at most one flight a slot is not queued. A flight that is over stays here until the core hears of
+it: its answer may be judged till then. A flight whose work is a child run is ended by asking that run first: it ends its own
+items in order.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -33,25 +34,46 @@ class Flights:
     def __init__(self, engine: Engine, run_dir: RunDir) -> None:
         self._engine = engine
         self._run_dir = run_dir
-        self._by_slot: dict[int, Flight] = {}
+        self._by_sequence: dict[int, Flight] = {}
+        self._in_slot: dict[int, int] = {}
+        """How many of them each slot has, with those that are queued."""
         self._asks = SideThreads()
         self._after_ask: dict[int, float | None] = {}
         """By sequence of an attempt whose child run was asked to end: the `grace_at_most` of the end that comes next."""
 
     def __len__(self) -> int:
-        return len(self._by_slot)
+        """How many run: one in each slot."""
+        return len(self._in_slot)
 
     def __iter__(self) -> Iterator[Flight]:
-        return iter(self._by_slot.values())
+        return iter(self._by_sequence.values())
 
     def begin(self, flight: Flight) -> None:
         """The attempt is about to be recorded as started."""
-        assert flight.slot not in self._by_slot, f"slot {flight.slot} is taken"
-        self._by_slot[flight.slot] = flight
+        assert flight.is_queued == self.has_slot(flight.slot), f"slot {flight.slot} is taken, or has nothing to queue behind"
+        self._by_sequence[flight.start.sequence] = flight
+        self._in_slot[flight.slot] = self._in_slot.get(flight.slot, 0) + 1
 
-    def send(self, flight: Flight, message: Start, locks: HeldLocks) -> None:
-        """Have the attempt run: its start is recorded."""
-        self._engine.start(flight, message, locks)
+    def has_slot(self, slot: int) -> bool:
+        """Whether something runs, or is queued, in this slot."""
+        return slot in self._in_slot
+
+    def is_last_in_slot(self, slot: int) -> bool:
+        """Whether nothing is left in this slot but one attempt, which runs or is over."""
+        return self._in_slot.get(slot, 0) <= 1
+
+    def send(self, flight: Flight, message: Start, locks: HeldLocks, queued: Sequence[tuple[Flight, Start]] = ()) -> None:
+        """Have the attempt run, and then what is queued behind it: their starts are recorded."""
+        self._engine.start(flight, message, locks, queued)
+
+    def recall(self) -> None:
+        """Have all that is queued given back."""
+        self._engine.recall()
+
+    def find(self, sequence: int) -> Flight | None:
+        """The flight of this attempt, if it is not over."""
+        flight = self._by_sequence.get(sequence)
+        return None if flight is None or flight.is_over else flight
 
     def resume(self, flight: Flight, worker: WorkerStarted | None) -> list[EngineEvent]:
         """Take over an attempt of an earlier supervisor, which `worker` ran; what the engine knows of it at once."""
@@ -61,7 +83,7 @@ class Flights:
 
     def end(self, item: ItemRef, reason: str, grace_at_most: float | None) -> None:
         """Have the attempt of `item` ended, if it still runs."""
-        flight = next((each for each in self._by_slot.values() if each.item == item), None)
+        flight = next((each for each in self._by_sequence.values() if each.item == item), None)
         if flight is None or flight.is_over:
             return  # it has ended meanwhile
         # The first reason holds: an item that was cancelled stays so, though the run is stopped a moment later.
@@ -75,9 +97,8 @@ class Flights:
 
     def take_in(self, event: AttemptOver) -> tuple[Flight, Outcome] | None:
         """The flight that is over, with what it came to; None if it was none of these. It stays until `leave`."""
-        # An end of what ran in the slot before must not end what runs there now.
-        flight = self._by_slot.get(event.slot)
-        if flight is None or flight.is_over or flight.start.sequence != event.sequence:
+        flight = self.find(event.sequence)
+        if flight is None:
             return None
         flight.is_over = True
         self._after_ask.pop(event.sequence, None)
@@ -91,11 +112,14 @@ class Flights:
 
     def leave(self, flight: Flight) -> None:
         """The core hears of the end of this flight: its slot may be used again."""
-        del self._by_slot[flight.slot]
+        del self._by_sequence[flight.start.sequence]
+        left = self._in_slot.pop(flight.slot) - 1
+        if left:
+            self._in_slot[flight.slot] = left
 
     def tell_children(self, request: Request) -> None:
         """Have all child runs do that, too, whose attempts run."""
-        for flight in self._by_slot.values():
+        for flight in self._by_sequence.values():
             if flight.start.child:
                 from orchestrator.supervisor.child_asks import tell
 
@@ -109,8 +133,8 @@ class Flights:
     def take_in_asks(self) -> None:
         """Child runs were asked to end, and have ended or had their time for it: end what is left of their attempts."""
         for sequence in self._asks.take_done():
-            flight = next((each for each in self._by_slot.values() if each.start.sequence == sequence), None)
-            if flight is not None and not flight.is_over:
+            flight = self.find(sequence)
+            if flight is not None:
                 self._engine.end(flight, EndReason(flight.asked_end or "drain"), self._after_ask[sequence])
 
     @property
@@ -127,7 +151,7 @@ class Flights:
     def close(self) -> None:
         """Ask child runs for nothing more, and follow none of them. The engine is the caller's to close."""
         self._asks.close()
-        for flight in self._by_slot.values():
+        for flight in self._by_sequence.values():
             flight.is_over = True
 
     def _end_child(self, flight: Flight, grace_at_most: float | None) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import assert_never
 
+from orchestrator.attempts.flight import Flight
 from orchestrator.control.messages import CancelRequest, Reply
 from orchestrator.core.decide import decide
 from orchestrator.core.decisions import (
@@ -24,13 +25,14 @@ from orchestrator.core.decisions import (
     EndAttempt,
     FinishRun,
     ListItems,
+    RecallQueued,
     ReopenItems,
     Settle,
     StartAttempt,
 )
 from orchestrator.core.events import CancelAsked, Event, OutcomesDurable, RunOpened, TimePassed
 from orchestrator.core.states import RunState
-from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived
+from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived, QueuedBegan, QueuedReturned
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.records import CancelTold, RunEnded
 from orchestrator.supervisor.happened import (
@@ -46,6 +48,7 @@ from orchestrator.supervisor.happened import (
     WaitGivenUp,
 )
 from orchestrator.supervisor.parts import Parts
+from orchestrator.workers.protocol import AttemptClass, Outcome
 
 EVENTS_A_TURN = 256
 """Events that the core decides on before the loop looks at its descriptors, and so at signals, again."""
@@ -135,8 +138,13 @@ class Loop:
         match happened:
             case OutcomeArrived() | AttemptLost():
                 if (ended := parts.flights.take_in(happened)) is not None:
-                    parts.starts.note_end(ended[0], is_told=isinstance(happened, OutcomeArrived))
-                    parts.ends.take_in(*ended)
+                    self._attempt_over(*ended, is_told=isinstance(happened, OutcomeArrived))
+            case QueuedBegan(sequence):
+                if (flight := parts.flights.find(sequence)) is not None:
+                    parts.starts.began(flight)
+            case QueuedReturned(sequence):
+                if (flight := parts.flights.find(sequence)) is not None:
+                    parts.starts.returned(flight)
             case AnswerJudged(sequence, told):
                 parts.ends.judged(sequence, told)
             case Noted(words):
@@ -171,12 +179,27 @@ class Loop:
             case unknown:
                 assert_never(unknown)
 
+    def _attempt_over(self, flight: Flight, outcome: Outcome, *, is_told: bool) -> None:
+        parts = self._parts
+        parts.starts.note_end(flight, is_told=is_told)
+        # One that was queued under an earlier supervisor, or for a worker that is gone, has only not begun.
+        if flight.start.is_queued and outcome.attempt_class is AttemptClass.NOT_BEGUN:
+            parts.starts.returned(flight)
+            return
+        if flight.is_queued:
+            parts.starts.began(flight, outcome.started_at)
+        parts.ends.take_in(flight, outcome)
+        parts.paces.attempt_ended(flight, outcome)
+
     def carry_out(self, decision: Decision) -> None:
         """Hand a decision of the core to the part that carries it out."""
         parts = self._parts
         match decision:
             case StartAttempt():
                 parts.starts.start(decision)
+            case RecallQueued():
+                # After the commit: what is queued in this very turn is sent before it is recalled.
+                self._run.recorder.then(parts.flights.recall)
             case Settle():
                 parts.settlements.settle(decision)
             case AskGate(item):

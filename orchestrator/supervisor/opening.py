@@ -50,7 +50,7 @@ def open_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, option
     """Read what is recorded of the run; record what this session sees otherwise. Raises StateUnwritableError."""
     history = store.history
     # Attempts that outlive their supervisor keep their slots, so these are given away first.
-    starts = dict(history.open_starts)
+    starts = history.starts_without_end
     slots_of = assign_slots(starts.values(), max(slots, 1))
     selector = Selector(history.selection, jobs_file.jobs)
     chosen = _choose_again(store, reader, selector, jobs_file)

@@ -39,6 +39,7 @@ from orchestrator.supervisor.joiners import Joiners
 from orchestrator.supervisor.judgements import Judgements
 from orchestrator.supervisor.lists import ItemLists
 from orchestrator.supervisor.options import SessionOptions, default_slots
+from orchestrator.supervisor.paces import Paces
 from orchestrator.supervisor.requests import Requests
 from orchestrator.supervisor.resources import MissingResources, Resources
 from orchestrator.supervisor.restored_jobs import RestoredJobs
@@ -106,6 +107,7 @@ class Parts:
         self.judgements = Judgements(max(2, default_slots()))
         opened.callback(self.judgements.close)
         self.ends = AttemptEnds(run, means, self.settlements, self.limits, self.flights, self.judgements)
+        self.paces = Paces(run, self.engine.most_queued, is_alone=options.nesting is None)
         self.requests = Requests(run, self.missing, self.tokens, self.gates, self.settlements, self.stops)
         self.run_end = RunEnd(run, preparer, contexts, selector, self.tokens, self.stops)
 

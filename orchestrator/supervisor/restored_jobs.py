@@ -50,7 +50,7 @@ class RestoredJobs:
 
     def of_job(self, job_id: str, chosen: Chosen) -> RestoredJob:
         """What the core knows of a listed job. `chosen`: what is selected; a failed item that is not selected stays failed."""
-        past, starts = self._history.jobs[job_id], self._history.open_starts
+        past, starts = self._history.jobs[job_id], self._history.starts_without_end
         states = self._states(past)
         adopted = tuple(
             AdoptedAttempt(index=index, attempt=starts[of, index].attempt, slot=slot, account=starts[of, index].account)

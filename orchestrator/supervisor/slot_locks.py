@@ -69,6 +69,11 @@ class SlotLocks:
             self._held[slot] = _Held(fd, time.monotonic())
         return fd
 
+    def note(self, slot: int, note: str) -> None:
+        """The lock is held by this one now, who took it over from who held it before. Raises OSError."""
+        if (held := self._held.get(slot)) is not None:
+            note_holder(held.fd, note, self._paths[slot])
+
     def keeps(self, slot: int) -> bool:
         """Whether the descriptor that `try_take` gave stays here; else it is the caller's."""
         return slot in self._held

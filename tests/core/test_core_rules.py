@@ -9,7 +9,7 @@ import pytest
 from drivers.core_driver import START_OF_TIME, CoreDriver
 from drivers.core_model import Model, words_of
 from drivers.core_model_state import Ref
-from drivers.core_scenarios import MOODS, Scenario, graphs, layers, rarely, resumed
+from drivers.core_scenarios import MOODS, Scenario, fans, graphs, layers, rarely, resumed
 from drivers.sweeps import examples
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -73,7 +73,8 @@ class Contest:
         self.model.apply(event_, self.run.now)
         starts = self.model.advance(self.run.now)
         self.look_at(event_, decisions)
-        assert [(each.item, each.slot) for each in decisions if isinstance(each, StartAttempt)] == starts
+        assert [(each.item, each.slot, each.is_queued) for each in decisions if isinstance(each, StartAttempt)] == starts
+        assert self.run.is_recalling == self.model.is_recalling
         assert sorted(each.item for each in decisions if isinstance(each, AskGate)) == sorted(self.model.asked)
         now_listing = {order for order, job in enumerate(self.model.jobs) if job.phase == "listing"}
         assert {each.job for each in decisions if isinstance(each, ListItems)} == now_listing - listing
@@ -123,7 +124,7 @@ class Contest:
         for lane, slots in (("fast", state.fast_slots), ("main", state.slots - state.fast_slots)):
             in_lane = sum(rules.lane == lane for rules in running)
             assert in_lane <= slots or lane not in started_lanes or not state.fast_slots, f"more than {slots} in the {lane} lane"
-        assert len(running) <= state.slots or not starts
+        assert state.at_work <= state.slots or not starts
 
     # The random supervisor.
 
@@ -161,13 +162,13 @@ class Contest:
             actions += [self.answer_child]
         if run.state.holds:
             actions += [self.free_resource] * 2
-        if self.mood == "resized":
-            actions += [self.set_slots] * 2
+        actions += {"resized": [self.set_slots] * 2, "quick": [self.tell_pace] * 4}.get(self.mood, [])
+        actions += [self.give_back] * 3 if run.queued else []
         actions += [self.pass_time] * 2 + [self.ask]
         data.draw(st.sampled_from(actions))(data)
 
     def end(self, data: st.DataObject) -> None:
-        item = data.draw(st.sampled_from(list(self.run.running)))
+        item = data.draw(st.sampled_from(self.at_work()))
         verdicts = [Verdict.SUCCEEDED] * 8 + [Verdict.FAILED] * 3 + [Verdict.HOPELESS, Verdict.LOST, Verdict.PAUSED]
         verdicts += [Verdict.CORRECTABLE] * 2
         verdicts += [Verdict.SHORTAGE] * (12 if self.mood == "short" else 1)
@@ -177,6 +178,20 @@ class Contest:
         if ending is not None:
             verdicts += [Verdict.CANCELLED if ending == "cancel" else Verdict.DRAINED] * 5
         self.run.end(item, data.draw(st.sampled_from(verdicts)), seconds=data.draw(st.sampled_from([None, None, 0.0, 4.0])))
+
+    def at_work(self) -> list[str]:
+        """What runs, and is not queued."""
+        return [item for item in self.run.running if item not in self.run.queued]
+
+    def give_back(self, data: st.DataObject) -> None:
+        """What is queued in a slot, after an end that was not well, or because its time is over."""
+        slot = self.run.running[data.draw(st.sampled_from(self.run.queued))][1]
+        self.run.give_back(*[item for item in self.run.queued if self.run.running[item][1] == slot])
+
+    def tell_pace(self, data: st.DataObject) -> None:
+        """Mostly of the first job: there is a queue only where nothing else wants to start."""
+        job_id = data.draw(st.sampled_from([self.rules[0].id, *(rule.id for rule in self.rules)]))
+        self.run.tell_pace(job_id, data.draw(st.sampled_from([0, 1, 1, 3])))
 
     def tell_account(self, data: st.DataObject) -> None:
         """The attempt of an item that finds out its account at its start."""
@@ -206,8 +221,9 @@ class Contest:
             self.run.leave_alone()
 
     def decline(self, data: st.DataObject) -> None:
-        item = data.draw(st.sampled_from(list(self.run.running)))
-        if item in self.run.started:  # adopted attempts do run
+        item = data.draw(st.sampled_from(self.at_work()))
+        # Adopted attempts do run, and so does what was queued behind others.
+        if item in self.run.started and item not in self.run.have_begun:
             often = {"joining": Declined.JOINS, "resized": Declined.SLOT_HELD}.get(self.mood, Declined.HELD)
             why = data.draw(st.sampled_from([*Declined, *[often] * 8]))
             resource, seconds, account = "", math.inf, None
@@ -344,6 +360,12 @@ def test_a_wide_and_deep_run_goes_as_the_model_says(scenario: Scenario, data: st
     play(scenario, data, steps=80)
 
 
+@examples(80, *HealthCheck, derandomize=True)
+@given(fans(), st.data())
+def test_a_run_of_items_that_are_queued_goes_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
+    play(scenario, data, steps=60)
+
+
 @QUICK
 @given(resumed(), st.data())
 def test_a_resumed_run_goes_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
@@ -352,6 +374,6 @@ def test_a_resumed_run_goes_as_the_model_says(scenario: Scenario, data: st.DataO
 
 @pytest.mark.slow
 @THOROUGH
-@given(st.one_of(graphs(), layers(), resumed()), st.data())
+@given(st.one_of(graphs(), layers(), fans(), resumed()), st.data())
 def test_ten_thousand_runs_go_as_the_model_says(scenario: Scenario, data: st.DataObject) -> None:
     play(scenario, data, steps=120)

@@ -20,6 +20,7 @@ from orchestrator.core.decisions import (
     EndAttempt,
     FinishRun,
     ListItems,
+    RecallQueued,
     ReopenItems,
     Settle,
     StartAttempt,
@@ -40,11 +41,13 @@ from orchestrator.core.events import (
     LeftAlone,
     ListingFailed,
     OutcomesDurable,
+    PaceTold,
     ResourceFreed,
     RunOpened,
     SlotFreed,
     SlotsSet,
     StartDeclined,
+    StartReturned,
     StopAsked,
     TimePassed,
     Verdict,
@@ -115,6 +118,11 @@ class CoreDriver:
         self.last_attempt: dict[str, int] = {item: attempt for item, (attempt, _) in self.running.items()}
         for order, job in past.items():
             self.last_attempt |= {f"{self.ids[order]}:{index}": number for index, number in job.attempts.items()}
+        self.queued: list[str] = []
+        """Of what runs, what is queued behind another, in order."""
+        self.have_begun: set[str] = set()
+        """Of what runs, what was queued before."""
+        self.is_recalling = False
         self.to_list: list[str] = []
         self.not_durable: list[str] = []
         self.held_slots: set[int] = set()
@@ -149,8 +157,7 @@ class CoreDriver:
 
     def end(self, item: str, verdict: Verdict, cost: Cost | None = None, *, seconds: float | None = None) -> None:
         """`seconds`: for how long the account of the item takes no more, if the outcome says so."""
-        del self.running[item]
-        self.accounts.pop(item, None)
+        self._leave(item)
         self.feed(AttemptEnded(self.ref(item), verdict, None if seconds is None else self.now + seconds, cost))
 
     def tell_account(self, item: str, account: str) -> None:
@@ -167,16 +174,43 @@ class CoreDriver:
         self, item: str, why: Declined, resource: str = "", *, seconds: float = math.inf, account: str | None = None
     ) -> None:
         """`resource`, `seconds`: what is not to be had, and for how long it is no use to try again."""
-        _, slot = self.running.pop(item)
-        self.accounts.pop(item, None)
-        if why is Declined.SLOT_HELD:
+        slot = self.running[item][1]
+        behind = [other for other in self.queued if self.running[other][1] == slot and item not in self.queued]
+        self._leave(item)
+        if why is Declined.SLOT_HELD and not behind:
             self.held_slots.add(slot)
         del self.started[len(self.started) - 1 - self.started[::-1].index(item)]
         if why in NOT_STARTED:
             self.last_attempt[item] -= 1
         if why is Declined.JOINS:
             self.joining.append(item)
+        # What was to be queued behind it is given back at once, before anything else is heard.
         self.feed(StartDeclined(self.ref(item), why, resource, self.now + seconds, account))
+        self.give_back(*behind)
+
+    def give_back(self, *items: str) -> None:
+        """These were queued, and never begin."""
+        for item in items:
+            self._leave(item)
+            self.started.remove(item)
+            self.last_attempt[item] -= 1
+            self.feed(StartReturned(self.ref(item)))
+
+    def tell_pace(self, job_id: str, queue_length: int) -> None:
+        """So many items of the job may be queued behind one."""
+        self.feed(PaceTold(self.orders[job_id], queue_length))
+
+    def _leave(self, item: str) -> None:
+        """It runs no more; what is queued behind it begins."""
+        slot = self.running.pop(item)[1]
+        self.accounts.pop(item, None)
+        if item in self.queued:
+            self.queued.remove(item)
+        elif (following := next((other for other in self.queued if self.running[other][1] == slot), None)) is not None:
+            self.queued.remove(following)
+            self.have_begun.add(following)
+        self.have_begun.discard(item)
+        self.is_recalling = self.is_recalling and bool(self.queued)
 
     def hold(self, item: str, resource: str, *, seconds: float = math.inf, account: str | None = None) -> None:
         self.decline(item, Declined.HELD, resource, seconds=seconds, account=account)
@@ -301,26 +335,32 @@ class CoreDriver:
             self.make_durable()
         return decisions
 
-    def _carry_out(self, decision: Decision) -> None:
+    def _carry_out(self, decision: Decision) -> None:  # noqa: C901 (a case for each decision)
         assert self.finish is None, f"{decision} after FinishRun"
         match decision:
             case ListItems(order):
                 self.to_list.append(self.ids[order])
-            case StartAttempt(ref, attempt, slot, account):
+            case StartAttempt(ref, attempt, slot, account, is_queued):
                 item = self.name(ref)
                 taken = {slot for _, slot in self.running.values()} | self.held_slots
                 assert item not in self.running, f"{item} runs already"
                 assert item not in self.joining, f"{item} starts beside the work that it joined"
                 assert self.ended.get(item) in (None, "waiting"), f"{item} has ended and starts again"
-                assert slot not in taken, f"slot {slot} is taken"
+                assert (slot in taken) == is_queued, f"slot {slot} is taken, or has nothing to queue behind"
                 assert 0 <= slot < self.slots, f"there is no slot {slot}"
-                assert len(self.running) < self.slots, "more run than there are slots"
+                assert is_queued or len({slot for _, slot in self.running.values()}) < self.slots, "more run than there are slots"
+                assert not self.is_recalling, f"{item} starts while others are recalled"
                 assert attempt == self.last_attempt.get(item, 0) + 1, f"{item} has attempt {attempt} out of order"
                 self.last_attempt[item] = attempt
                 self.running[item] = (attempt, slot)
+                if is_queued:
+                    self.queued.append(item)
                 if account is not None:
                     self.accounts[item] = account
                 self.started.append(item)
+            case RecallQueued():
+                assert self.queued, "nothing is queued, and it is recalled"
+                self.is_recalling = True
             case AskGate(ref):
                 assert self.ended.get(self.name(ref)) is None, f"{self.name(ref)} has ended and asks"
                 self.asked.append(self.name(ref))

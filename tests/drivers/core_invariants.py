@@ -14,7 +14,11 @@ def check_invariants(state: RunState) -> None:
     """Raise AssertionError if a slot was made or lost, or a counter does not match the items."""
     running = [item for job in state.jobs for item in job.items if isinstance(item, Running)]
     # Adopted attempts may hold slots beyond the run's own number: those are none of its slots.
-    own_slots = [item.slot for item in running if item.slot < state.slots]
+    own_slots = list({item.slot for item in running if item.slot < state.slots})
+    assert len({item.slot for item in running}) == state.at_work, "RunState.queued is wrong"
+    for slot, count in state.queued.items():
+        assert sum(item.slot == slot for item in running) == count + 1, f"what is queued in slot {slot} is wrong"
+    assert state.queued or not state.is_recalling, "nothing is queued, and the run waits for it"
     slots = own_slots + state.free_slots + [slot for slot in state.set_aside if slot < state.slots]
     assert len(set(slots)) == len(slots), "a slot is used twice"
     assert len(slots) == state.slots, "a slot was made or lost"

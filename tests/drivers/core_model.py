@@ -16,8 +16,10 @@ from orchestrator.core.states import Stop
 class Model(ModelEvents):
     """A run, and what follows from each event: what is skipped, opened, closed and started."""
 
-    def advance(self, now: float) -> list[tuple[Ref, int]]:
-        """Skip, open and close until nothing changes; then start what may start. Returns the starts and their slots, in order."""
+    def advance(self, now: float) -> list[tuple[Ref, int, bool]]:
+        """Skip, open and close until nothing changes; then start what may start. Returns the starts, their slots, and whether
+        they are queued, in order."""
+        self.is_recalling = self.is_recalling and bool(self.queued_jobs())
         if not self.is_open:
             return []
         while self.skip_one() or self.close_one() or self.open_one():
@@ -25,9 +27,10 @@ class Model(ModelEvents):
         for rule in self.rules:
             for ref in self.startable(rule.order, now) if rule.is_gate else ():
                 self.ask(ref)
-        starts: list[tuple[Ref, int]] = []
+        starts: list[tuple[Ref, int, bool]] = []
+        wanting = {order for order in range(len(self.jobs)) if self.wants(order)}
         listing = [rule.priority for rule in self.rules if self.jobs[rule.order].phase == "listing"]
-        while (free := self.free_slots()) and len(self.all_refs("running")) < self.slots and self.has_machine_room():
+        while not self.is_recalling and (free := self.free_slots()) and self.at_work() < self.slots and self.has_machine_room():
             candidates = [
                 (-rule.priority, -self.depth(rule.order), *ref)
                 for rule in self.rules
@@ -40,16 +43,36 @@ class Model(ModelEvents):
             if not candidates:
                 break
             _, _, order, index = min(candidates)
-            starts.append(((order, index), free[0]))
+            starts.append(((order, index), free[0], False))
             account = self.account_of((order, index)) if self.rules[order].accounts else None
             self.put((order, index), "running")
             self.slot_of[order, index] = free[0]
             if account is not None:
                 self.use((order, index), account)
+            starts += self.queue_behind(order, free[0], wanting)
             self.see_trial(now)
         if not any(self.moves(order) for order in range(len(self.jobs))):
             self.result = self.status(), self.error()
+        if (queued := self.queued_jobs()) and not self.is_recalling:
+            wanting = {order for order in range(len(self.jobs)) if self.wants(order)}
+            beyond = [self.slot_of[ref] for ref in self.all_refs("running") if self.slot_of[ref] >= self.slots]
+            self.is_recalling = len(set(beyond)) < len(beyond) or not all(self.may_queue(order, wanting) for order in queued)
         return starts
+
+    def queue_behind(self, order: int, slot: int, wanting: set[int]) -> list[tuple[Ref, int, bool]]:
+        """The next items of the job in the same slot, while there are more than all slots could take so."""
+        queued: list[tuple[Ref, int, bool]] = []
+        length, most = self.queue_length(order), self.rules[order].max_concurrency
+        while len(queued) < length and self.may_queue(order, wanting):
+            pending, words = self.refs(order, "pending"), self.jobs[order].words or []
+            if not pending or len(words) - pending[0][1] <= self.slots * length or pending[0] in self.had_attempts:
+                break
+            if most is not None and len(self.refs(order, "running")) >= most:
+                break
+            self.put(pending[0], "running")
+            self.slot_of[pending[0]] = slot
+            queued.append((pending[0], slot, True))
+        return queued
 
     def skip_one(self) -> bool:
         for job in self.jobs:

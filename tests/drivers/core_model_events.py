@@ -33,6 +33,11 @@ class ModelEvents(ModelState):
                 self.use(ref, account)
             case events.StartDeclined():
                 self.declined(event, now)
+            case events.StartReturned(ref):
+                # Nobody hears of a start that never was; but who asked for its end was told that it has come.
+                self.put(ref, "cancelled" if self.ending.get(ref) == "cancel" else "pending")
+            case events.PaceTold(order, queue_length):
+                self.pace[order] = queue_length
             case events.OutcomesDurable(refs):
                 self.durable |= set(refs)
             case events.SlotFreed(slot):
@@ -156,8 +161,8 @@ class ModelEvents(ModelState):
             case Verdict.LOST:
                 self.losses[ref] = self.losses.get(ref, 0) + 1
             case Verdict.SHORTAGE:
-                self.found_short(now)
-            case Verdict.NOT_BEGUN if self.is_last_death(now) and ref not in self.ending:
+                self.found_short(ref, now)
+            case Verdict.NOT_BEGUN if self.is_last_death(ref, now) and ref not in self.ending:
                 return self.put(ref, "failed")
         is_last = self.failures.get(ref, 0) >= rules.attempts or self.losses.get(ref, 0) >= 3
         if is_last and verdict in (Verdict.FAILED, Verdict.CORRECTABLE, Verdict.LOST) and ref not in self.ending:
@@ -221,15 +226,15 @@ class ModelEvents(ModelState):
         if self.word(ref) == "waiting":
             self.needs_account[ref] = account
 
-    def is_last_death(self, now: float) -> bool:
+    def is_last_death(self, ref: Ref, now: float) -> bool:
         """Ten waits in a row that began with a death, and nothing else runs."""
         self.deaths += now >= self.wait_ends
-        self.found_short(now)
+        self.found_short(ref, now)
         return self.deaths >= 10 and len(self.all_refs("running")) == 1
 
-    def found_short(self, now: float) -> None:
+    def found_short(self, ref: Ref, now: float) -> None:
         """Waits 0.1, 0.2, 0.4 … at most 5 s; who finds it out while it is known already does not make it longer."""
-        others = len(self.all_refs("running")) - 1
+        others = self.at_work(ref)
         self.at_once = others if self.at_once is None else min(self.at_once, others)
         if now < self.wait_ends:
             return
@@ -240,14 +245,21 @@ class ModelEvents(ModelState):
 
     def has_machine_room(self) -> bool:
         """As many as there was room for; and one more, if it is time to try."""
-        return self.at_once is None or len(self.all_refs("running")) < self.at_once + ("shortage" not in self.missing)
+        return self.at_once is None or self.at_work() < self.at_once + ("shortage" not in self.missing)
 
     def see_trial(self, now: float) -> None:
         """The next one, if this one seems to hold, after 0.1 s."""
-        running = len(self.all_refs("running"))
+        running = self.at_work()
         if self.at_once is not None and running > self.at_once:
             self.at_once = running
             self.missing["shortage"] = now + 0.1
+
+    def slot_held(self, ref: Ref, now: float) -> None:
+        slot = self.slot_of[ref]
+        self.wait_or_end(ref, now)
+        # Else it is free once what is queued there is given back, and is tried anew.
+        if slot not in self.slot_of.values():
+            self.held_slots.add(slot)
 
     def declined(self, event: events.StartDeclined, now: float) -> None:
         ref = event.item
@@ -258,12 +270,11 @@ class ModelEvents(ModelState):
                 self.jobs[ref[0]].unselected += 1
                 self.put(ref, "skipped")
             case Declined.SLOT_HELD:
-                self.held_slots.add(self.slot_of[ref])
-                self.wait_or_end(ref, now)
+                self.slot_held(ref, now)
             case Declined.HELD:
                 account = event.account
                 if event.resource == "shortage":
-                    self.found_short(now)
+                    self.found_short(ref, now)
                 elif account is not None and event.resource == f"limit of {account}":
                     self.parked(account, event.until)
                     if self.rules[ref[0]].on_usage_limit == "pause":

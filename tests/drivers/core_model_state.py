@@ -82,6 +82,11 @@ class ModelState:
     is_cancelled: bool = False
     is_timed_out: bool = False
     result: tuple[str, Ref | None] | None = None
+    pace: dict[int, int] = field(default_factory=dict)
+    """By job how many may be queued behind one."""
+    had_attempts: set[Ref] = field(default_factory=set)
+    """Of items that another supervisor has tried."""
+    is_recalling: bool = False
 
     @classmethod
     def of(
@@ -102,6 +107,7 @@ class ModelState:
                 if adopted.account is not None:
                     model.use((order, adopted.index), adopted.account)
             model.jobs[order].words = words
+            model.had_attempts |= {(order, index) for index in past.attempts}
             model.jobs[order].unchosen = model.jobs[order].unselected = past.unselected
             model.durable |= {(order, index) for index, word in enumerate(words) if word in VERDICTS}
             if VERDICTS.issuperset(words):
@@ -205,6 +211,35 @@ class ModelState:
         if self.rules[order].on_usage_limit == "wait":
             held.add(f"limit of {account}")
         return not held & self.missing.keys()
+
+    def at_work(self, *besides: Ref) -> int:
+        """In how many slots something runs; what is queued there does not count."""
+        return len({self.slot_of[ref] for ref in self.all_refs("running") if ref not in besides})
+
+    def queued_jobs(self) -> set[int]:
+        """The jobs of which more run than have slots, as far as the slots go: those are queued."""
+        slots = [(self.slot_of[ref], ref[0]) for ref in self.all_refs("running")]
+        return {order for slot, order in slots if sum(other == slot for other, _ in slots) > 1}
+
+    def wants(self, order: int) -> bool:
+        """Whether an item of the job can start, now or later, without anybody's doing but the clock's or a verdict's."""
+        has_joined = self.has_joined(order) and not self.is_over(order) and self.jobs[order].phase == "open"
+        return bool(self.startable(order, math.inf)) or has_joined
+
+    def may_queue(self, order: int, wanting: set[int]) -> bool:
+        rules = self.rules[order]
+        if self.missing or self.at_once is not None or self.fast_slots or any(job.phase == "listing" for job in self.jobs):
+            return False
+        if rules.is_gate or rules.pool or rules.accounts or rules.chain or any(order in each.chain for each in self.rules):
+            return False
+        if any(ref not in self.asking for ref in self.refs(order, "waiting")) or self.is_over(order):
+            return False
+        return wanting <= {order}
+
+    def queue_length(self, order: int) -> int:
+        most = self.rules[order].max_concurrency
+        pace = self.pace.get(order, 0)
+        return pace if most is None else min(pace, most // self.slots - 1)
 
     def has_lane_room(self, order: int) -> bool:
         if not self.fast_slots:

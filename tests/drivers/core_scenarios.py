@@ -22,7 +22,7 @@ from orchestrator.core.states import (
 
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 
-MOODS = ["calm", "held", "short", "joining", "resized", "limited", "limited"]
+MOODS = ["calm", "held", "short", "joining", "resized", "quick", "limited", "limited"]
 """What happens often in a run: rules that meet seldom in a run of everything meet in a run of one thing."""
 
 
@@ -92,6 +92,29 @@ def layers(draw: Callable[..., Any]) -> Scenario:
             counts[order] = 1 if is_single else of_chain
             is_gate = not layer and rarely(draw)
             rules[order] = rule_of(draw, order, needs, chain, is_single=is_single, is_gate=is_gate, selects=False)
+    return scenario_of(draw, rules, counts, selects=False)
+
+
+@st.composite
+def fans(draw: Callable[..., Any]) -> Scenario:
+    """One to three jobs of many plain items, of which starts may be queued; each may need the one before."""
+    counts = {order: draw(st.integers(6, 24)) for order in range(draw(st.integers(1, 3)))}
+    rules = {
+        order: JobRules(
+            id=NAMES[order],
+            order=order,
+            needs=(order - 1,) if order and draw(st.booleans()) else (),
+            when_word=draw(st.sampled_from([None, None, None, "always"])),
+            max_concurrency=draw(st.sampled_from([None, None, 2, 5])),
+            priority=draw(st.sampled_from([0, 0, 1])),
+            continue_on_error=draw(st.booleans()),
+            max_failures=draw(st.sampled_from([None, None, 2])),
+            attempts=draw(st.integers(1, 2)),
+            retry_delay=draw(st.sampled_from([0.0, 1.0])),
+            retry_jitter=0.0,
+        )
+        for order in counts
+    }
     return scenario_of(draw, rules, counts, selects=False)
 
 

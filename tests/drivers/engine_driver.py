@@ -69,6 +69,24 @@ class EngineDriver:
             self.engine.start(attempt, message, locks)
         return attempt
 
+    def begin_all(self, *argvs: Sequence[str], locks: HeldLocks | None = None) -> list[OneAttempt]:
+        """Start the first of these commands, with the others queued behind it."""
+        worker = self.prepare()
+        attempts = [self.attempt(worker=worker) for _ in argvs]
+        messages = [self.message(attempt, *argv) for attempt, argv in zip(attempts, argvs, strict=True)]
+        queued = list(zip(attempts, messages, strict=True))[1:]
+        self.engine.start(attempts[0], messages[0], locks or HeldLocks(()), queued)
+        return attempts
+
+    def what_became(self) -> list[tuple[str, int]]:
+        """What was told of each attempt, in order; notes apart."""
+        return [(type(event).__name__, event.sequence) for event in self.told if not isinstance(event, Noted)]
+
+    def until_told(self, what: str, sequence: int) -> None:
+        """Take in what the engine says, until it has said this."""
+        while (what, sequence) not in self.what_became():
+            self.wait()
+
     def attempt(self, worker: int, limits: Limits = Limits(grace_seconds=0.1)) -> OneAttempt:  # noqa: B008 (frozen)
         """An attempt that was recorded as started, and not handed over yet."""
         self._sequence += 1

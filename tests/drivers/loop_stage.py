@@ -20,9 +20,9 @@ import pytest
 
 from drivers.core_invariants import check_invariants
 from drivers.held_judgement import HeldJudgement, let_go
-from drivers.loop_stories import LoopStories, Terminal
+from drivers.loop_stories import LoopStories, Terminal, fan_out
 from drivers.memory_engine import MemoryEngine, Step
-from orchestrator.control.messages import Reply, Request
+from orchestrator.control.messages import CancelRequest, Reply, Request
 from orchestrator.core.states import ItemRef, Running, Waiting
 from orchestrator.errors import ExitCode
 from orchestrator.shared.tokens.answers import ReplaceAsked
@@ -66,11 +66,16 @@ command = ["work", "{{ parent.output }}"]
 
 
 class Stage:
-    """One run, at the point where anything may happen to it."""
+    """One run, at the point where anything may happen to it. `jobs`: its jobs file. `most_queued`: as of `Engine`."""
+
+    jobs = JOBS
+    slots = 5
+    most_queued = 0
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder.mkdir()
         self.stories = LoopStories(folder, monkeypatch)
+        self.stories.most_queued = self.most_queued
         self.stories.add_agent()
         (folder / "s.json").write_text("{}")
         monkeypatch.setattr(judgements, "Judgement", HeldJudgement)
@@ -211,7 +216,8 @@ class Stage:
         assert {flight.item: flight.slot for flight in flights} == running, "the core and the table differ in what runs"
         world, judged = self.stories.world, self.loop._parts.ends._judging
         untold = [over.sequence for over in world._ended.values()]
-        at_work = sorted([*world._running, *untold, *judged])
+        queued = [attempt.start.sequence for each in world._running.values() for attempt, _ in each.queued]
+        at_work = sorted([*world._running, *queued, *world.returned, *untold, *judged])
         assert sorted(flight.start.sequence for flight in flights) == at_work, "an attempt is nobody's"
 
     # The story.
@@ -233,7 +239,7 @@ class Stage:
             yield from self._close(engine)
 
         with self.terminal:
-            report = self.stories.run(JOBS, story, slots=5, asker=self.terminal)
+            report = self.stories.run(self.jobs, story, slots=self.slots, asker=self.terminal)
         assert report.exit_code in set(ExitCode) | {129, 130, 143}
 
     def _open(self, engine: MemoryEngine) -> Step:
@@ -262,3 +268,40 @@ class Stage:
 
 Happening = Callable[[Stage], Iterable[Happened]]
 """Makes something happen, as far as it still can: what the inbox would give the loop."""
+
+
+class QueuedStage(Stage):
+    """One run of short items, at the point where starts are queued behind those that run."""
+
+    jobs = fan_out(50)
+    slots = 2
+    most_queued = 3
+
+    def go_on(self) -> Iterable[Happened]:
+        """What runs in a slot with a queue succeeds, and the next begins, and lasts."""
+        engine = self.stories.engine
+        if self.stories.world.queued:
+            known = set(engine.running)
+            engine.ok(self.stories.world.first_with_queue)
+            for item in set(engine.running) - known:
+                engine.lasts(item)
+        return engine.tell_ended()
+
+    def give_back(self) -> Iterable[Happened]:
+        """The workers give back what is queued, each for a reason of its own."""
+        self.stories.world.recall()
+        return self.stories.engine.tell_ended()
+
+    def cancel_queued(self) -> Iterator[Happened]:
+        """A client cancels what is queued last, if anything is."""
+        if queued := self.stories.world.queued:
+            yield from self.ask(CancelRequest([("a", int(queued[-1].removeprefix("a:")))]))
+
+    def _open(self, engine: MemoryEngine) -> Step:
+        while len(engine.running) < self.slots or len(self.stories.world.queued) < self.most_queued:
+            for item in list(engine.running):
+                engine.ok(item)
+            yield
+        # Each happening finds a queue, and items left that may be queued again.
+        assert len(self.stories.world.started) < 40
+        self._is_syncing = False

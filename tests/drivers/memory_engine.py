@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from orchestrator.engines.engine import Attempt, AttemptLost, AttemptOver, EngineEvent, OutcomeArrived, ReadyWorker
+from orchestrator.engines.engine import (
+    Attempt,
+    AttemptLost,
+    AttemptOver,
+    EngineEvent,
+    OutcomeArrived,
+    QueuedBegan,
+    QueuedReturned,
+    ReadyWorker,
+)
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.held import HeldLocks
@@ -58,6 +67,8 @@ class _Running(msgspec.Struct):
     message: Start
     locks: list[int]
     kept: int
+    queued: list[tuple[Attempt, Start]]
+    may_go_on: bool = True
 
 
 class World:
@@ -73,6 +84,9 @@ class World:
         self.ends_told: list[int] = []
         """The sequence of each end that was told: an attempt is told over once."""
         self._last_told: AttemptOver | None = None
+        self.returned: list[int] = []
+        """Queued starts that were given back, and nobody has heard of it yet."""
+        self.is_supervised = True
 
     @property
     def running(self) -> list[str]:
@@ -82,28 +96,72 @@ class World:
     @property
     def is_empty(self) -> bool:
         """Whether nothing runs, and each end was taken in."""
-        return not self._running and not self._ended
+        return not self._running and not self._ended and not self.returned
 
     def message(self, item: str) -> Start:
         """What the running attempt of `item` was told to do."""
         return self._find(item).message
 
-    def begin(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
-        """The attempt runs from now on, and holds its locks."""
+    @property
+    def queued(self) -> list[str]:
+        """The items that are queued behind those that run, in the order of their slots' starts."""
+        return [message.item for each in self._running.values() for _, message in each.queued]
+
+    @property
+    def first_with_queue(self) -> str:
+        """The item that runs and has something queued behind it; the first of them."""
+        return next(each.message.item for each in self._running.values() if each.queued)
+
+    def begin(self, attempt: Attempt, message: Start, locks: HeldLocks, queued: Sequence[tuple[Attempt, Start]] = ()) -> None:
+        """The attempt runs from now on, and holds its locks; `queued`: what follows it."""
         assert attempt.slot not in self.slots, f"slot {attempt.slot} is taken"
         with locks as descriptors:
             copies = [os.dup(fd) for fd in descriptors]
-        self._running[attempt.start.sequence] = _Running(attempt, message, copies, locks.kept_count)
-        self.started.append(message.item)
-        self.most_at_once = max(self.most_at_once, len(self._running))
+        self._run(_Running(attempt, message, copies, locks.kept_count, list(queued)))
 
     def end(self, item: str, came_to: Outcome) -> None:
-        """The attempt of `item` ends: its locks are free, and its outcome waits for a supervisor."""
-        sequence = self._let_go(item)
+        """The attempt of `item` ends: its locks are free, or those of what begins now; its outcome waits for a supervisor."""
+        ended = self._find(item)
+        sequence = ended.attempt.start.sequence
+        is_well = came_to.attempt_class is AttemptClass.OK
+        # As the halt word: no worker begins what is queued once an attempt of the run did not end well.
+        for each in self._running.values() if not is_well else ():
+            each.may_go_on = False
         self._ended[sequence] = OutcomeArrived(-1, sequence, came_to)
+        if ended.queued and ended.may_go_on and self.is_supervised:
+            del self._running[sequence]
+            attempt, message = ended.queued.pop(0)
+            self._run(_Running(attempt, message, ended.locks, ended.kept, ended.queued))
+        else:
+            self.give_back(ended)
+            self._let_go(item)
+
+    def lasts(self, item: str) -> bool:
+        """The attempt of `item` lasts so long that what is queued behind it is given back; whether that was anything."""
+        running = self._find(item)
+        had = bool(running.queued)
+        self.give_back(running)
+        return had
+
+    def give_back(self, running: _Running) -> None:
+        """What is queued behind this is never begun."""
+        self.returned += [attempt.start.sequence for attempt, _ in running.queued]
+        running.queued.clear()
+
+    def recall(self, sequence: int | None = None) -> None:
+        """All that is queued is given back, in every slot or in that in which this is queued."""
+        for each in self._running.values():
+            if sequence is None or any(attempt.start.sequence == sequence for attempt, _ in each.queued):
+                self.give_back(each)
+
+    def leave(self) -> None:
+        """Nobody supervises the run any more."""
+        self.is_supervised = False
+        self.recall()
 
     def lose(self, item: str, words: str = "the machine is gone", ended_by: EndReason | None = None) -> None:
         """Nobody will ever know how the attempt of `item` ended; `ended_by`: but why it was ended."""
+        self.give_back(self._find(item))
         sequence = self._let_go(item)
         self._ended[sequence] = AttemptLost(-1, sequence, words, ended_by=ended_by)
 
@@ -121,6 +179,10 @@ class World:
         self._ended[self._last_told.sequence] = self._last_told
         self.ends_told.remove(self._last_told.sequence)
 
+    def sequence_of(self, item: str) -> int:
+        """By which the running attempt of `item` is known."""
+        return self._find(item).attempt.start.sequence
+
     def has(self, sequence: int) -> bool:
         """Whether this attempt runs."""
         return sequence in self._running
@@ -129,6 +191,11 @@ class World:
     def slots(self) -> list[int]:
         """The slots in which an attempt runs."""
         return [each.attempt.slot for each in self._running.values()]
+
+    def _run(self, running: _Running) -> None:
+        self._running[running.attempt.start.sequence] = running
+        self.started.append(running.message.item)
+        self.most_at_once = max(self.most_at_once, len(self._running))
 
     def _let_go(self, item: str) -> int:
         running = self._find(item)
@@ -152,7 +219,7 @@ Story = Callable[["MemoryEngine"], Step]
 
 
 class MemoryEngine:
-    """Fills `Engine`. `asked`: who was asked to end, why, with which grace at most.
+    """Fills `Engine`. `asked`: who was asked to end, why, with which grace at most. `most_queued`: as of `Engine`.
 
     `obeys`: what is asked to end ends at once, as an agent does that heeds SIGTERM; else when the test says so.
     """
@@ -163,9 +230,14 @@ class MemoryEngine:
         self.asked: list[tuple[str, str, float | None]] = []
         self.obeys = True
         self.is_closed = False
+        self.most_queued = 0
+        self.seconds = 1.0
+        """What a success lasts."""
+        world.is_supervised = True
         self._next_worker = next_worker
         self._workers: dict[int, int] = {}
         self._mine: dict[int, Attempt] = {}
+        self._began: list[int] = []
         self._steps: Step | None = story(self)
         self._turns = 0
         self._read_fd, self._write_fd = os.pipe()
@@ -180,7 +252,7 @@ class MemoryEngine:
 
     def ok(self, item: str, text: str = "") -> None:
         """The attempt of `item` succeeds."""
-        self.world.end(item, ok(text))
+        self.world.end(item, msgspec.structs.replace(ok(text), duration_seconds=self.seconds))
 
     def fail(self, item: str, exit_code: int = 1) -> None:
         """The attempt of `item` fails."""
@@ -208,13 +280,25 @@ class MemoryEngine:
         self._next_worker += 1
         return ReadyWorker(number, WorkerStarted(worker=number, data=f"slot {slot} of the world"))
 
-    def start(self, attempt: Attempt, message: Start, locks: HeldLocks) -> None:
-        """It runs in the world."""
-        self._mine[attempt.start.sequence] = attempt
-        self.world.begin(attempt, message, locks)
+    def start(self, attempt: Attempt, message: Start, locks: HeldLocks, queued: Sequence[tuple[Attempt, Start]] = ()) -> None:
+        """It runs in the world, and what is queued after it."""
+        assert len(queued) <= self.most_queued
+        for each in (attempt, *(other for other, _ in queued)):
+            self._mine[each.start.sequence] = each
+        self.world.begin(attempt, message, locks, queued)
+
+    def recall(self) -> None:
+        """Nothing that is queued begins any more."""
+        self.world.recall()
+
+    def lasts(self, item: str) -> None:
+        """The attempt of `item` lasts so long that nothing is queued behind it any more, and that it runs is told."""
+        if self.world.lasts(item):
+            self._began.append(self.world.sequence_of(item))
 
     def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
         """It is asked to end."""
+        self.world.recall(attempt.start.sequence)
         if not self.world.has(attempt.start.sequence):
             return
         self.asked.append((attempt.name, reason.value, grace_at_most))
@@ -227,6 +311,10 @@ class MemoryEngine:
         self._mine[sequence] = attempt
         if self.world.has(sequence):
             return []
+        if sequence in self.world.returned:
+            self.world.returned.remove(sequence)
+            del self._mine[sequence]
+            return [OutcomeArrived(attempt.slot, sequence, outcome(AttemptClass.NOT_BEGUN))]
         return self.tell_ended() or [self._lost(attempt)]
 
     def has_living_worker(self, slot: int) -> bool:  # noqa: ARG002 - whichever
@@ -262,12 +350,18 @@ class MemoryEngine:
         """What runs goes on in the world."""
         assert not self.is_closed
         self.is_closed = True
+        self.world.leave()
         os.close(self._read_fd)
         os.close(self._write_fd)
 
     def tell_ended(self) -> list[EngineEvent]:
         """What has ended and was not told yet."""
-        told: list[EngineEvent] = []
+        told: list[EngineEvent] = [QueuedReturned(sequence) for sequence in self.world.returned if sequence in self._mine]
+        for event in told:
+            del self._mine[event.sequence]
+            self.world.returned.remove(event.sequence)
+        told += map(QueuedBegan, self._began)
+        self._began.clear()
         for sequence, attempt in list(self._mine.items()):
             over = self.world.take_over(sequence)
             if over is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from drivers.loop_stage import Happening, Stage
+from drivers.loop_stage import Happening, QueuedStage, Stage
 from drivers.memory_engine import MemoryEngine
 from drivers.sweeps import sweep, telling
 
@@ -68,6 +69,38 @@ HAPPENINGS: dict[str, Happening] = {
 }
 
 
+def end_first(how: Callable[[MemoryEngine, str], None]) -> Happening:
+    """Of what runs on the stage of queues, the first comes to this, if anything runs still."""
+    return lambda stage: stage.end(next(iter(stage.stories.engine.running), ""), how)
+
+
+BESIDE_QUEUES: dict[str, Callable[[QueuedStage], Iterable[Happened]]] = {
+    "the next of a queue began, and lasts": QueuedStage.go_on,
+    "queued starts came back": QueuedStage.give_back,
+    "what is queued was cancelled": QueuedStage.cancel_queued,
+    "an attempt succeeded": end_first(MemoryEngine.ok),
+    "an attempt failed": end_first(MemoryEngine.fail),
+    "an attempt was lost": end_first(MemoryEngine.lose),
+    **{
+        name: HAPPENINGS[name]
+        for name in (
+            "SIGINT",
+            "SIGUSR1",
+            "a stop",
+            "a stop at once",
+            "a flush",
+            "a pause",
+            "the run was cancelled",
+            "more slots",
+            "fewer slots",
+            "how many wait",
+            "an end became durable",
+            "the time came",
+        )
+    },
+}
+
+
 @pytest.mark.parametrize(
     "in_one_turn", sweep([pytest.param(True, id="in one turn"), pytest.param(False, id="in two turns")], quick=1)
 )
@@ -80,13 +113,27 @@ def test_any_two_happenings_leave_the_run_whole(
             Stage(tmp_path / str(number), patch).play(HAPPENINGS[first], HAPPENINGS[second], in_one_turn=in_one_turn)
 
 
+@pytest.mark.parametrize(
+    "in_one_turn", sweep([pytest.param(True, id="in one turn"), pytest.param(False, id="in two turns")], quick=1)
+)
+@pytest.mark.parametrize("first", sweep(BESIDE_QUEUES, quick=1))
+def test_any_two_happenings_leave_a_run_whole_of_which_starts_are_queued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, *, in_one_turn: bool
+) -> None:
+    for number, (name, second) in enumerate(BESIDE_QUEUES.items()):
+        with monkeypatch.context() as patch, telling(f"{first}, then {name}"):
+            QueuedStage(tmp_path / str(number), patch).play(BESIDE_QUEUES[first], second, in_one_turn=in_one_turn)
+
+
 def test_each_kind_of_happening_and_of_request_is_among_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is new has its line here, or it is tried with nothing."""
     seen: set[type] = set()
-    for number, happening in enumerate(HAPPENINGS.values()):
+    tables = [(Stage, name, happening) for name, happening in HAPPENINGS.items()]
+    tables += [(QueuedStage, name, happening) for name, happening in BESIDE_QUEUES.items() if name not in HAPPENINGS]
+    for number, (kind, name, happening) in enumerate(tables):
         with monkeypatch.context() as patch:
-            stage = Stage(tmp_path / str(number), patch)
+            stage = kind(tmp_path / str(number), patch)
             stage.play(happening, in_one_turn=True)
-        assert len(stage.seen) >= 1, f"{list(HAPPENINGS)[number]}: it happens when it comes first"
+        assert len(stage.seen) >= 1, f"{name}: it happens when it comes first"
         seen |= stage.seen
     assert seen == {*get_args(Happened), *get_args(Request)}

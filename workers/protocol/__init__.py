@@ -6,7 +6,7 @@ socket. The names stand in four modules and are handed on here; how an agent's o
 
 from __future__ import annotations
 
-from .log_lines import Begun, LogLine, SessionSeen, Spawned
+from .log_lines import Begun, LogLine, Returned, SessionSeen, Spawned
 from .messages import (
     BORROW_LOCK_NAME,
     HURRIED_GRACE_SECONDS,
@@ -20,7 +20,10 @@ from .messages import (
     ByFile,
     End,
     Ended,
+    Recall,
     Start,
+    Starts,
+    Told,
 )
 from .outcome import (
     EMPTY_CAPTURE,
@@ -66,10 +69,14 @@ __all__ = [
     "Limits",
     "LogLine",
     "Outcome",
+    "Recall",
     "ResetSource",
+    "Returned",
     "SessionSeen",
     "Spawned",
     "Start",
+    "Starts",
+    "Told",
     "Usage",
     "WorkspaceReport",
     "WorkspaceTask",

@@ -41,5 +41,11 @@ class SessionSeen(msgspec.Struct, frozen=True, tag="session", kw_only=True):
     session_id: str
 
 
-LogLine = Begun | Spawned | SessionSeen | Ended
+class Returned(msgspec.Struct, frozen=True, tag="returned", kw_only=True):
+    """Line of a worker's log: this queued start never begins. Written when its supervisor is gone, for the next one."""
+
+    sequence: int
+
+
+LogLine = Begun | Spawned | SessionSeen | Ended | Returned
 """Every line of a worker's log is one of these as JSON, a space, and the CRC-32 of the JSON in eight hex digits."""

@@ -79,8 +79,26 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     """All of this worker's outcomes up to this sequence are in the journal: its log may forget them."""
 
 
+class Starts(msgspec.Struct, frozen=True, tag="starts", kw_only=True):
+    """Run these attempts one after the other, all with the descriptors that came with them: the first is a start like any other,
+    the others are queued behind it.
+
+    A queued start is begun only right after one that ended well, while the halt word of the run (`workers.halt_word`) is still
+    `word`, and no later than `seconds` after the first; else it is given back.
+    """
+
+    starts: list[Start]
+    word: bytes
+    seconds: float
+
+
+class Recall(msgspec.Struct, frozen=True, tag="recall"):
+    """Give back at once what is queued."""
+
+
 class End(msgspec.Struct, frozen=True, tag="end", kw_only=True):
-    """End the attempt `sequence`: SIGTERM to the whole tree, `grace_seconds`, SIGKILL. Ignored if it is not the one running.
+    """End the attempt `sequence`: SIGTERM to the whole tree, `grace_seconds`, SIGKILL. If it is queued, all that is
+    queued is given back; ignored if it is neither.
 
     A second End with a shorter grace takes its place (0 kills at once).
     """
@@ -95,6 +113,17 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", kw_only=True):
 
     sequence: int
     outcome: Outcome
+
+
+class Told(msgspec.Struct, frozen=True, tag="told", kw_only=True):
+    """A worker's answer to `Starts`, in order: what has ended, what runs on (its sequence), what is given back and never begins.
+
+    Once nothing runs on, the locks are let go. What runs on is told by `Ended`, as the end of a single `Start` is.
+    """
+
+    ended: list[Ended]
+    running: int | None
+    returned: list[int]
 
 
 class ByFile(msgspec.Struct, frozen=True, tag="by_file", kw_only=True):

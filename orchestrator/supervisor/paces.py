@@ -1,0 +1,61 @@
+"""How long items of each job last, so how many starts may be queued behind one: most gain where items last a few milliseconds.
+
+Invariant: only plain items are ever queued: those that need nothing but a slot, ask for nothing when their turn has come, and
+whose success nobody has to confirm. So many are queued as would be through in half of the time that a queue may last, were all of
+them as long as the last ones on average; none after one that did not end well, until others have ended well.
+"""
+
+from __future__ import annotations
+
+from orchestrator.attempts.flight import Flight
+from orchestrator.core.events import PaceTold
+from orchestrator.engines.engine import QUEUE_SECONDS
+from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
+from orchestrator.supervisor.run import Run
+from orchestrator.workers.protocol import AttemptClass, Outcome
+
+_SHARE_OF_LAST = 0.125
+"""What the last item counts in the average."""
+
+_UNKNOWN_SECONDS = 2 * QUEUE_SECONDS
+"""What an item is taken for before one has ended: some ten short ones in a row bring the average down."""
+
+
+class Paces:
+    """Of one run. `most_queued`: as many as its engine takes. `is_alone`: it needs nothing that other runs have, too."""
+
+    def __init__(self, run: Run, most_queued: int, *, is_alone: bool) -> None:
+        self._run = run
+        self._most_queued = most_queued if is_alone and run.jobs_file.run.min_free_memory is None else 0
+        self._average = [_UNKNOWN_SECONDS] * len(run.jobs)
+        """By job, in seconds."""
+        self._told = [0] * len(run.jobs)
+        self._is_plain = [_is_plain(job) for job in run.jobs]
+
+    def attempt_ended(self, flight: Flight, outcome: Outcome) -> None:
+        """Note how long an attempt lasted that came to this."""
+        order = flight.item[0]
+        if not (self._most_queued and self._is_plain[order]):
+            return
+        average = self._average[order]
+        average += (outcome.duration_seconds - average) * _SHARE_OF_LAST
+        if outcome.attempt_class is not AttemptClass.OK:
+            average = _UNKNOWN_SECONDS
+        self._average[order] = min(average, _UNKNOWN_SECONDS)
+        fitting = int(QUEUE_SECONDS / 2 / max(average, 1e-9))
+        # In steps, so that the core is told seldom.
+        queue_length = min((1 << fitting.bit_length() - 1) - 1 if fitting else 0, self._most_queued)
+        if queue_length != self._told[order]:
+            self._told[order] = queue_length
+            self._run.happened(PaceTold(order, queue_length))
+
+
+def _is_plain(job: Job) -> bool:
+    """Whether an item of the job needs nothing but a slot, and its attempt ends with its command."""
+    if not isinstance(job.action, CommandAction | ShellAction) or job.workspace.kind != "shared":
+        return False
+    # These are asked or taken at the start, and its answer may change until then.
+    asks = (job.when, job.creates, job.token, job.pool)
+    # These look at what an attempt has done, or let it do more than other commands.
+    looks = (job.check, job.schema, job.repeat, job.limits.memory_bytes, job.control, job.artifacts, job.sent_back_by)
+    return not any(each is not None and each is not False and each != () for each in (*asks, *looks))

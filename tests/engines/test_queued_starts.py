@@ -1,0 +1,142 @@
+"""Starts that are queued behind another in its worker: what begins, what is given back, and what a kill leaves of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from drivers.engine_driver import EngineDriver
+from drivers.processes import wait_until
+
+from orchestrator.engines import local
+from orchestrator.engines.engine import OutcomeArrived
+from orchestrator.system.locks.held import HeldLocks
+from orchestrator.system.locks.lock_file import try_take
+from orchestrator.workers.log import read_log
+from orchestrator.workers.protocol import AttemptClass, Begun, EndReason, Returned
+
+WELL = ("/bin/true",)
+BADLY = ("/bin/false",)
+LONG = ("sleep", "600")
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineDriver]:
+    monkeypatch.setattr(local, "QUEUE_SECONDS", 600.0)
+    driver = EngineDriver(tmp_path)
+    yield driver
+    driver.engine.close()
+
+
+def begun(engine: EngineDriver) -> list[int]:
+    lines = read_log(str(engine.run_dir.worker_folder(0) / "log"))
+    return [line.sequence for line in lines if isinstance(line, Begun)]
+
+
+def wait_until_begun(engine: EngineDriver, sequence: int) -> None:
+    wait_until(lambda: sequence in begun(engine), f"attempt {sequence} has begun")
+
+
+def test_they_run_one_after_the_other_and_are_told_at_once(engine: EngineDriver) -> None:
+    engine.begin_all(WELL, WELL, WELL)
+    engine.wait()
+    assert engine.what_became() == [("OutcomeArrived", number) for number in range(3)]
+    assert begun(engine) == [0, 1, 2]
+
+
+def test_the_lock_of_their_slot_is_held_till_the_last_has_ended(engine: EngineDriver, tmp_path: Path) -> None:
+    lock = try_take(str(tmp_path / "slot.lock"), "", tmp_path)
+    assert lock is not None
+    engine.begin_all(WELL, LONG, locks=HeldLocks([lock]))
+    wait_until_begun(engine, 1)
+    assert try_take(str(tmp_path / "slot.lock"), "", tmp_path) is None
+    os.kill(engine.worker.pid, signal.SIGTERM) if engine.worker is not None else None
+    engine.until_told("OutcomeArrived", 1)
+    again = try_take(str(tmp_path / "slot.lock"), "", tmp_path)
+    assert again is not None
+    os.close(again)
+
+
+def test_a_failure_gives_back_what_is_queued_behind_it_and_lets_no_other_worker_go_on(engine: EngineDriver) -> None:
+    halt = engine.run_dir.worker_folder(0).parent / "halt"
+    engine.begin_all(BADLY, WELL, WELL)
+    word = halt.read_bytes()
+    engine.wait()
+    assert engine.what_became() == [("QueuedReturned", 1), ("QueuedReturned", 2), ("OutcomeArrived", 0)]
+    assert begun(engine) == [0]
+    assert halt.read_bytes() != word
+
+
+def test_a_failure_of_one_behind_which_nothing_is_queued_lets_no_other_worker_go_on(engine: EngineDriver) -> None:
+    halt = engine.run_dir.worker_folder(0).parent / "halt"
+    engine.begin_all(WELL, WELL)
+    engine.wait()
+    word = halt.read_bytes()
+    engine.begin(*BADLY)
+    engine.wait()
+    assert halt.read_bytes() != word
+
+
+def test_nothing_queued_begins_once_the_halt_word_was_changed(engine: EngineDriver) -> None:
+    changes = ("/bin/sh", "-c", f"printf 12345678 > {engine.run_dir.worker_folder(0).parent}/halt")
+    engine.begin_all(changes, WELL)
+    engine.wait()
+    assert engine.what_became() == [("QueuedReturned", 1), ("OutcomeArrived", 0)]
+    assert begun(engine) == [0]
+
+
+def test_what_lasts_long_runs_on_alone(engine: EngineDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "QUEUE_SECONDS", 0.0)
+    attempts = engine.begin_all(LONG, WELL)
+    engine.wait()
+    assert engine.what_became() == [("QueuedReturned", 1)]
+    engine.engine.end(attempts[0], EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", 0)
+    assert begun(engine) == [0]
+
+
+def test_what_is_recalled_is_given_back_at_once_and_what_runs_is_told(engine: EngineDriver) -> None:
+    attempts = engine.begin_all(WELL, LONG, WELL)
+    wait_until_begun(engine, 1)
+    engine.engine.recall()
+    engine.wait()
+    assert engine.what_became() == [("QueuedReturned", 2), ("OutcomeArrived", 0), ("QueuedBegan", 1)]
+    engine.engine.end(attempts[1], EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", 1)
+
+
+def test_an_end_of_one_that_is_queued_gives_back_all_that_is(engine: EngineDriver) -> None:
+    attempts = engine.begin_all(LONG, WELL, WELL)
+    wait_until_begun(engine, 0)
+    engine.engine.end(attempts[2], EndReason.CANCEL, None)
+    engine.wait()
+    assert engine.what_became() == [("QueuedReturned", 1), ("QueuedReturned", 2)]
+    engine.engine.end(attempts[0], EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", 0)
+
+
+def test_a_killed_worker_loses_what_ran_and_nothing_that_was_queued(engine: EngineDriver) -> None:
+    engine.begin_all(WELL, LONG, WELL)
+    wait_until_begun(engine, 1)
+    assert engine.worker is not None
+    os.kill(engine.worker.pid, signal.SIGKILL)
+    engine.until_told("AttemptLost", 1)
+    assert engine.what_became() == [("QueuedReturned", 2), ("OutcomeArrived", 0), ("AttemptLost", 1)]
+
+
+def test_nothing_queued_begins_once_the_supervisor_is_gone_and_the_next_one_finds_that(engine: EngineDriver) -> None:
+    attempts = engine.begin_all(WELL, LONG, WELL)
+    wait_until_begun(engine, 1)
+    engine.next_supervisor()
+    log = str(engine.run_dir.worker_folder(0) / "log")
+    wait_until(lambda: Returned(sequence=2) in read_log(log), "what was queued is given back")
+    for attempt in attempts:
+        engine.resume(attempt)
+    ended = {event.sequence: event.outcome.attempt_class for event in engine.told if isinstance(event, OutcomeArrived)}
+    assert ended == {0: AttemptClass.OK, 2: AttemptClass.NOT_BEGUN}
+    engine.engine.end(attempts[1], EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", 1)
+    assert begun(engine) == [0, 1]
