@@ -110,6 +110,7 @@ class AttemptRunner:
 
     def let_go_of_locks(self, locks: Sequence[int], kept: int) -> None:
         """Unlock all but the last `kept`. Those are only closed, unless no supervisor is left that would unlock them."""
+        self._processes.let_go_of_locks()
         if kept and self._control.is_supervisor_gone():
             kept = 0
         for place, lock in enumerate(locks):

@@ -5,7 +5,8 @@ inherits no copy. It inherits one end of a socket, and in that lies a message wi
 keeps them open as long as anybody has that end: the agent, and all that it starts, unless they close it.
 
 Promise: the locks outlive worker and supervisor with the agent; only the worker, which has copies of its own, unlocks them.
-Each attempt has a socket of its own: what has escaped from one attempt must hold, and could receive, no lock of a later one.
+Attempts with locks of their own have a socket of their own: what has escaped from one must hold, and could receive, no lock of
+a later one. Those that are queued have the locks of the first, and so its socket.
 It refuses to handle: a process that receives the message on purpose.
 """
 
@@ -23,6 +24,28 @@ from ..faultpoints import fault_point
 
 _MAY_CARRY = sys.platform == "linux"
 """Elsewhere nobody has seen that a message keeps its descriptors open without a reader."""
+
+
+class LockCarrier:
+    """What the processes of attempts inherit for their locks: made once for all that have the same."""
+
+    def __init__(self) -> None:
+        self._locks: list[int] = []
+        self._inherited: list[int] = []
+
+    def carry(self, locks: Sequence[int]) -> Sequence[int]:
+        """The descriptors (close-on-exec) that a process is to inherit for these locks, until `let_go`. Raises OSError."""
+        if locks != self._locks:
+            self.let_go()
+            self._inherited = carry_locks(locks)
+            self._locks = [*locks]
+        return self._inherited
+
+    def let_go(self) -> None:
+        """Close what was inherited. Due before the locks are closed: their numbers come again, for other locks."""
+        for fd in self._inherited:
+            os.close(fd)
+        self._locks, self._inherited = [], []
 
 
 def carry_locks(locks: Sequence[int]) -> list[int]:

@@ -16,7 +16,7 @@ from ..files.beneath import enter_beneath, real_root
 from ..files.given import stdin_file
 from ..protocol import LogLine, Spawned, Start
 from . import tree
-from .carried_locks import carry_locks
+from .carried_locks import LockCarrier
 from .identity import boot_clock, start_ticks_of_child
 from .spawn import CannotStart, Spawner
 from .surroundings import Bounds, Control, Host, Onlooker, Stream
@@ -51,6 +51,7 @@ class ProcessRunner:
         self._host = Host(folder, control, strangers, tree.become_subreaper())
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._spawner = Spawner(base_environment(folder))
+        self._carrier = LockCarrier()
 
     def start(
         self, start: Start, argv: list[str], given: str | int | None, outputs: tuple[int, int], locks: Sequence[int]
@@ -60,17 +61,14 @@ class ProcessRunner:
         `given` is its stdin: a text, a descriptor (which is closed here), or None for /dev/null. Raises CannotStart, or OSError:
         our own files cannot be written, or the machine has no room.
         """
-        carried: list[int] = []
         stdin = self._null if given is None else given if isinstance(given, int) else stdin_file(given, self._folder)
         try:
             enter(start.cwd, _bounds(start))
             # The locks live as long as the process and all that it starts, and none of these can unlock them.
-            carried = carry_locks(locks)
+            carried = self._carrier.carry(locks)
             clock = boot_clock()
             return Spawn(self._spawner.spawn(start, argv, (stdin, *outputs), carried), clock)
         finally:
-            for fd in carried:
-                os.close(fd)
             if stdin != self._null:
                 os.close(stdin)
 
@@ -87,8 +85,13 @@ class ProcessRunner:
         self._tell_of_spawn(start, spawned)
         return Watch(spawned.pid, start, self._host, streams, bounds, onlooker)
 
+    def let_go_of_locks(self) -> None:
+        """Hold none for a process any more. Due before they are closed."""
+        self._carrier.let_go()
+
     def close(self) -> None:
         """This process is what it was again, but for its current directory."""
+        self._carrier.let_go()
         os.close(self._null)
         tree.resign_as_subreaper()
 
