@@ -39,9 +39,12 @@ def _length(state: RunState, job: JobState) -> int:
     return job.queue_length if most is None else min(job.queue_length, most // state.slots - 1)
 
 
-def queue_behind(state: RunState, job: JobState, slot: int, decisions: list[Decision]) -> None:
-    """Queue the next items of the job behind the one that just got `slot`, while enough are left for the other slots."""
-    if not job.queue_length or not may_queue(state, job):
+def queue_behind(state: RunState, job: JobState, slot: int, decisions: list[Decision], *, is_new: bool) -> None:
+    """Queue the next items of the job behind the one that just got `slot`, while enough are left for the other slots.
+
+    `is_new`: that one was never tried before. One that was declined may be declined again, and one that failed may fail again.
+    """
+    if not (job.queue_length and is_new and may_queue(state, job)):
         return
     length = _length(state, job)
     order = job.rules.order

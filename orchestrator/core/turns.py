@@ -116,6 +116,7 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         # From here on the item runs, as far as the rules go; if it is declined, all of this is taken back.
         slot = heapq.heappop(state.free_slots)
         tries = job.tries.get(index)
+        is_new = tries is None
         if tries is None:
             tries = job.tries[index] = Tries()
         tries.number += 1
@@ -124,13 +125,13 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         if account is not None:
             throttle.note_account(state, job, index, account)
         count_start(state, job)
-        # Mostly one more of its items could start. Then the job stands where it stood, and need not be looked at anew.
-        if rules.is_paid or state.halted_by is not None or not has_ready(job):
-            agenda.changed.add(order)
         room -= 1
         rooms[line.lane] -= 1
         decisions.append(StartAttempt((order, index), tries.number, slot, account))
-        queueing.queue_behind(state, job, slot, decisions)
+        queueing.queue_behind(state, job, slot, decisions, is_new=is_new)
+        # Mostly one more of its items could start. Then the job stands where it stood, and need not be looked at anew.
+        if rules.is_paid or state.halted_by is not None or not has_ready(job):
+            agenda.changed.add(order)
     shortage.note_starts(state, now)
 
 

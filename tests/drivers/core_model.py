@@ -45,11 +45,12 @@ class Model(ModelEvents):
             _, _, order, index = min(candidates)
             starts.append(((order, index), free[0], False))
             account = self.account_of((order, index)) if self.rules[order].accounts else None
+            is_new = self.word((order, index)) == "pending" and (order, index) not in self.had_attempts
             self.put((order, index), "running")
             self.slot_of[order, index] = free[0]
             if account is not None:
                 self.use((order, index), account)
-            starts += self.queue_behind(order, free[0], wanting)
+            starts += self.queue_behind(order, free[0], wanting) if is_new else []
             self.see_trial(now)
         if not any(self.moves(order) for order in range(len(self.jobs))):
             self.result = self.status(), self.error()
