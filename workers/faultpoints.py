@@ -2,6 +2,7 @@
 
 `ORCHESTRATE_FAULT="journal.written:3"` kills the process the third time it passes `fault_point("journal.written")`;
 `"journal.write:2:ENOSPC"` makes the second pass raise that OSError instead. Without the variable a pass costs one comparison.
+`"queue.seconds=60"` puts another number in the place of one that a test cannot wait for, or not be sure of (`fault_value`).
 A worker reads `ORCHESTRATE_WORKER_FAULT`, so that one of the two sides is meant.
 """
 
@@ -13,18 +14,28 @@ import signal
 
 _armed: dict[str, tuple[int, int | None]] = {}
 _passed: dict[str, int] = {}
+_values: dict[str, float] = {}
 
 
 def arm(specification: str | None) -> None:
-    """Arm the points of `specification`: `NAME[:COUNT[:ERRNO]]`, several separated by commas. None or "" disarms all."""
-    _armed.clear()
-    _passed.clear()
+    """Arm `specification`: `NAME[:COUNT[:ERRNO]]` or `NAME=NUMBER`, several separated by commas. None or "" disarms all."""
+    for table in (_armed, _passed, _values):
+        table.clear()
     for part in (specification or "").split(","):
         if not part:
+            continue
+        if "=" in part:
+            name, _, number = part.partition("=")
+            _values[name] = float(number)
             continue
         name, _, rest = part.partition(":")
         count, _, error = rest.partition(":")
         _armed[name] = (int(count or 1), getattr(errno, error) if error else None)
+
+
+def fault_value(name: str, value: float) -> float:
+    """`value`, or what a test has armed as `name` in its place."""
+    return _values.get(name, value)
 
 
 def fault_point(name: str) -> None:

@@ -1,8 +1,8 @@
-"""The halt word of a run: eight bytes that its supervisor and all of its workers share, and look at before each queued start.
+"""The halt word of a run: eight bytes that its workers share, and look at before each start that is queued.
 
-Promise: a worker that has seen the word change begins no start that was queued before that. Whoever finds a reason why nothing
-more should begin changes it: the supervisor (a stop, something more urgent), and a worker whose attempt did not end well.
-It is only ever changed to what it never was, so nobody has to set it back, and two changes at once are as good as one.
+Promise: a worker that has seen the word change begins no start that was queued before that. A worker whose attempt did not end
+well changes it, before it tells that end. It is only ever changed to what it never was, so nobody has to set it back, and two
+changes at once are as good as one. The supervisor only looks at it: what it wants back it asks for.
 
 It survives nothing: what was queued under a supervisor that is gone is never begun.
 """
@@ -17,17 +17,20 @@ from .files.opening import open_file
 HALT_WORD_NAME = "halt"
 """Beside the folders of the workers of a run."""
 
+NO_WORD = b""
+"""What it is before it was changed for the first time."""
+
 _BYTES = 8
 
 
 class HaltWord:
-    """The word in the file `path`. `is_made`: the file is made if it is missing. Raises OSError.
+    """The word in the file `path`, which is made if it is missing. Raises OSError.
 
     It is read and written by calls, and not mapped: an item that cuts the file would kill those that have it mapped.
     """
 
-    def __init__(self, path: str, *, is_made: bool = False) -> None:
-        self._descriptor = open_file(path, os.O_RDWR | (os.O_CREAT if is_made else 0))
+    def __init__(self, path: str) -> None:
+        self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
 
     def read(self) -> bytes:
         """What it is now."""

@@ -147,9 +147,8 @@ class SupervisorLink:
     def _tell_queue(self, running: int | None) -> None:
         """Tell what has ended and goes on, and give back the rest."""
         told = self._queue.take_told(running)
+        self._queue.note_in_log(told.returned)
         self._send(told)
-        if self.is_gone:
-            self._queue.leave_in_log(told.returned)
 
     def _send(self, message: Ended | Told) -> None:
         if self.is_gone:

@@ -2,7 +2,7 @@
 
 Promise: a queued start begins only right after an attempt that ended well, as long as the halt word of the run is what it was
 when they were sent, the supervisor lives and wants nothing else, and their time is not over. What does not begin is given
-back in the same message that tells what has ended; and if the supervisor is gone the log tells it to the next one.
+back in the same message that tells what has ended, and the log tells it to the next supervisor.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class StartQueue:
         try:
             self._opened_word().change()
         except OSError:
-            # Mostly nothing was ever queued in this run, and there is no word. Else the supervisor hears of the end, and recalls.
+            # The supervisor hears of the end all the same, and recalls what is queued.
             return
 
     def keep(self, ended: Ended) -> None:
@@ -69,9 +69,11 @@ class StartQueue:
         self.is_untold = False
         return told
 
-    def leave_in_log(self, returned: list[int]) -> None:
-        """Nobody is there to be told: the next supervisor finds in the log what was given back. One that does not find it takes
-        these starts for attempts that may still begin, until this worker is gone."""
+    def note_in_log(self, returned: list[int]) -> None:
+        """What is given back stands in the log before it is told: a supervisor that is killed meanwhile records nothing of it.
+
+        The next one takes what it does not find there for attempts that may still begin, until this worker is gone.
+        """
         if not returned:
             return
         try:

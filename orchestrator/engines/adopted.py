@@ -82,12 +82,16 @@ class AdoptedWorkers:
 
     def take_gone(self) -> list[Attempt]:
         """The attempts whose workers are gone, each once."""
-        gone = [adopted for adopted in self._by_slot.values() if self._is_gone(adopted)]
-        for adopted in gone:
-            del self._by_slot[adopted.attempt.slot]
-            if adopted.pidfd is not None:
-                os.close(adopted.pidfd)
-        return [adopted.attempt for adopted in gone]
+        gone = [adopted.attempt for adopted in self._by_slot.values() if self._is_gone(adopted)]
+        for attempt in gone:
+            self.forget(attempt)
+        return gone
+
+    def forget(self, attempt: Attempt) -> None:
+        """Wait for it no more."""
+        adopted = self._by_slot.pop(attempt.slot)
+        if adopted.pidfd is not None:
+            os.close(adopted.pidfd)
 
     def close(self) -> None:
         """Let them go on."""

@@ -16,6 +16,7 @@ import msgspec
 
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.system.locks.held import HeldLocks
+from orchestrator.workers.faultpoints import fault_value
 from orchestrator.workers.protocol import EMPTY_CAPTURE, AgentReport, AgentTask, Capture, EndReason, Limits, Outcome, Start
 
 
@@ -54,8 +55,9 @@ def earliest(*looks: float | None) -> float | None:
     return min((look for look in looks if look is not None), default=None)
 
 
-QUEUE_SECONDS = 0.05
-"""So long after the first of several starts the last of them may begin: what is queued behind others waits no longer."""
+def queue_seconds() -> float:
+    """So long after the first of several starts the last of them may begin: what is queued behind others waits no longer."""
+    return fault_value("queue.seconds", 0.05)
 
 
 class ReadyWorker(msgspec.Struct, frozen=True):

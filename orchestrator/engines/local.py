@@ -19,7 +19,6 @@ import msgspec
 
 from orchestrator.engines.deadlines import Deadlines
 from orchestrator.engines.engine import (
-    QUEUE_SECONDS,
     AgentTaskOf,
     Attempt,
     EngineEvent,
@@ -30,6 +29,7 @@ from orchestrator.engines.engine import (
     ReadyWorker,
     earliest,
     grace_of,
+    queue_seconds,
 )
 from orchestrator.engines.kept_descriptors import keep_descriptors
 from orchestrator.engines.reaping import exit_code_of, reap_by, reap_later
@@ -42,7 +42,7 @@ from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
 from orchestrator.workers.byte_text import encode_message, message_decoder
 from orchestrator.workers.files.syncing import make_folder
-from orchestrator.workers.halt_word import HALT_WORD_NAME, HaltWord
+from orchestrator.workers.halt_word import HALT_WORD_NAME, NO_WORD, HaltWord
 from orchestrator.workers.launch import start_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
@@ -84,6 +84,8 @@ class LocalEngine:
         self._by_slot: dict[int, _Worker] = {}
         self._by_fileno: dict[int, _Worker] = {}
         self._halt_word: HaltWord | None = None
+        self._word = NO_WORD
+        """What the halt word was at the last look. A change since then may be by a failure of which we have not heard."""
         self._sources: list[int] | None = None
         """What `sources` told last, as long as it is so."""
         self._descriptors_due = 0.0
@@ -146,9 +148,7 @@ class LocalEngine:
                 worker.connection.shutdown(socket.SHUT_RDWR)
 
     def recall(self) -> None:
-        """See `Engine`. The halt word holds at once; the message wakes workers that wait for what runs."""
-        if self._halt_word is not None:
-            self._halt_word.change()
+        """See `Engine`."""
         for worker in self._by_slot.values():
             if len(worker.given) > 1:
                 self._send(worker, encode_message(Recall()), ())
@@ -183,6 +183,9 @@ class LocalEngine:
 
     def sources(self) -> Sequence[int]:
         """The sockets of all workers, and what tells of attempts that were taken over."""
+        # Before the sockets are read: whoever changes the word after this has it told in this turn, or nothing queued begins.
+        if self._halt_word is not None:
+            self._word = self._halt_word.read()
         if self._sources is not None:
             return self._sources
         sources = [*self._by_fileno, *self._taken_over.sources()]
@@ -229,13 +232,10 @@ class LocalEngine:
     def _encoded(self, message: Start, queued: Sequence[tuple[Attempt, Start]]) -> bytes:
         if not queued:
             return encode_message(message)
+        # One that was changed before this look gives back what is queued now: from the next turn on it is known.
         if self._halt_word is None:
-            self._halt_word = HaltWord(str(self._run_dir.worker_folder(0).parent / HALT_WORD_NAME), is_made=True)
-            # A word of an earlier supervisor means nothing any more.
-            self._halt_word.change()
-        return encode_message(
-            Starts(starts=[message, *(each for _, each in queued)], word=self._halt_word.read(), seconds=QUEUE_SECONDS)
-        )
+            self._halt_word = HaltWord(str(self._run_dir.worker_folder(0).parent / HALT_WORD_NAME))
+        return encode_message(Starts(starts=[message, *(each for _, each in queued)], word=self._word, seconds=queue_seconds()))
 
     def _heard(self, worker: _Worker, told: Told) -> list[EngineEvent]:
         """What a worker told: the trees of what has ended are gone, and if nothing runs on, its locks are free."""

@@ -21,10 +21,10 @@ from orchestrator.engines.engine import (
     earliest,
     grace_of,
 )
-from orchestrator.engines.worker_ends import lines_of, outcome_in
+from orchestrator.engines.worker_ends import lines_of, never_sent, outcome_in
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome
+from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome, Returned
 
 
 class TakenOver:
@@ -37,6 +37,8 @@ class TakenOver:
         self._deadlines = Deadlines(run_dir)
         self._cancelled: set[int] = set()
         """Sequences of the adopted attempts that were asked to end because somebody cancelled them."""
+        self._queued: dict[int, Attempt] = {}
+        """By sequence the adopted attempts that were queued, as long as nothing tells whether their workers begin them."""
         self._looked_at = 0.0
 
     def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:
@@ -47,6 +49,8 @@ class TakenOver:
             return [AttemptLost(attempt.slot, attempt.start.sequence, outcome.message, outcome.agent)]
         if worker is not None and outcome is None and self._adopted.try_adopt(attempt, worker):
             self._deadlines.watch(attempt, worker, None)
+            if attempt.start.is_queued:
+                self._queued[attempt.start.sequence] = attempt
             return [Noted(f"adopted {attempt.name}, which worker {worker.worker} (pid {worker.pid}) still runs")]
         return self._dead.take_over(attempt, f"worker {attempt.start.worker} is gone")
 
@@ -92,15 +96,16 @@ class TakenOver:
 
     @property
     def _next_poll(self) -> float | None:
-        """When the adopted workers are to be looked for; None where the kernel tells by a descriptor that one is gone."""
-        return self._looked_at + POLL_SECONDS if self._adopted.needs_polling else None
+        """When the adopted workers are to be looked for; None where the kernel tells by a descriptor that one is gone, and none
+        of them may give back what is queued."""
+        return self._looked_at + POLL_SECONDS if self._adopted.needs_polling or self._queued else None
 
     def look_at_workers(self, now: float) -> list[EngineEvent]:
         """What became of the adopted workers, their deadlines, ends that wait for a thread; nothing before `next_look`."""
         events = [*self._dead.look(now), *self._deadlines.look(now)]
         if self._next_poll is not None and now >= self._next_poll:
             self._looked_at = now
-            events += self._take_gone()
+            events += [*self._take_gone(), *self._take_returned()]
         return events
 
     def close(self) -> None:
@@ -112,6 +117,7 @@ class TakenOver:
         events: list[EngineEvent] = []
         for attempt in self._adopted.take_gone():
             number, sequence = attempt.start.worker, attempt.start.sequence
+            self._queued.pop(sequence, None)
             outcome = self._logged_outcome(attempt)
             overdue = self._deadlines.forget(attempt)
             if outcome is None:
@@ -123,6 +129,19 @@ class TakenOver:
                 outcome = msgspec.structs.replace(outcome, ended_by=EndReason.CANCEL, message="cancelled")
             self._cancelled.discard(sequence)
             events.append(OutcomeArrived(attempt.slot, sequence, outcome))
+        return events
+
+    def _take_returned(self) -> list[EngineEvent]:
+        """What was queued in workers that had not heard yet, when they were adopted, that their supervisor is gone."""
+        events: list[EngineEvent] = []
+        for sequence, attempt in list(self._queued.items()):
+            lines = lines_of(self._run_dir, attempt.start.worker, sequence) or []
+            if lines:
+                del self._queued[sequence]
+            if any(isinstance(line, Returned) for line in lines):
+                self._adopted.forget(attempt)
+                self._deadlines.forget(attempt)
+                events.append(OutcomeArrived(attempt.slot, sequence, never_sent()))
         return events
 
     def _logged_outcome(self, attempt: Attempt) -> Outcome | None:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.events import PaceTold
-from orchestrator.engines.engine import QUEUE_SECONDS
+from orchestrator.engines.engine import queue_seconds
 from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
 from orchestrator.supervisor.run import Run
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
 _SHARE_OF_LAST = 0.125
 """What the last item counts in the average."""
-
-_UNKNOWN_SECONDS = 2 * QUEUE_SECONDS
-"""What an item is taken for before one has ended: some ten short ones in a row bring the average down."""
 
 
 class Paces:
@@ -27,7 +24,10 @@ class Paces:
     def __init__(self, run: Run, most_queued: int, *, is_alone: bool) -> None:
         self._run = run
         self._most_queued = most_queued if is_alone and run.jobs_file.run.min_free_memory is None else 0
-        self._average = [_UNKNOWN_SECONDS] * len(run.jobs)
+        self._most_seconds = queue_seconds()
+        # Before one has ended it is taken for a long one: some ten short ones in a row bring the average down.
+        self._unknown = 2 * self._most_seconds
+        self._average = [self._unknown] * len(run.jobs)
         """By job, in seconds."""
         self._told = [0] * len(run.jobs)
         self._is_plain = [_is_plain(job) for job in run.jobs]
@@ -40,9 +40,9 @@ class Paces:
         average = self._average[order]
         average += (outcome.duration_seconds - average) * _SHARE_OF_LAST
         if outcome.attempt_class is not AttemptClass.OK:
-            average = _UNKNOWN_SECONDS
-        self._average[order] = min(average, _UNKNOWN_SECONDS)
-        fitting = int(QUEUE_SECONDS / 2 / max(average, 1e-9))
+            average = self._unknown
+        self._average[order] = min(average, self._unknown)
+        fitting = int(self._most_seconds / 2 / max(average, 1e-9))
         # In steps, so that the core is told seldom.
         queue_length = min((1 << fitting.bit_length() - 1) - 1 if fitting else 0, self._most_queued)
         if queue_length != self._told[order]:

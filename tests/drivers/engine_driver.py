@@ -72,7 +72,7 @@ class EngineDriver:
     def begin_all(self, *argvs: Sequence[str], locks: HeldLocks | None = None) -> list[OneAttempt]:
         """Start the first of these commands, with the others queued behind it."""
         worker = self.prepare()
-        attempts = [self.attempt(worker=worker) for _ in argvs]
+        attempts = [self.attempt(worker=worker, is_queued=place > 0) for place in range(len(argvs))]
         messages = [self.message(attempt, *argv) for attempt, argv in zip(attempts, argvs, strict=True)]
         queued = list(zip(attempts, messages, strict=True))[1:]
         self.engine.start(attempts[0], messages[0], locks or HeldLocks(()), queued)
@@ -87,10 +87,16 @@ class EngineDriver:
         while (what, sequence) not in self.what_became():
             self.wait()
 
-    def attempt(self, worker: int, limits: Limits = Limits(grace_seconds=0.1)) -> OneAttempt:  # noqa: B008 (frozen)
+    def attempt(
+        self,
+        worker: int,
+        limits: Limits = Limits(grace_seconds=0.1),  # noqa: B008 (frozen)
+        *,
+        is_queued: bool = False,
+    ) -> OneAttempt:
         """An attempt that was recorded as started, and not handed over yet."""
         self._sequence += 1
-        start = Started(job="job", index=0, attempt=1, sequence=self._sequence, worker=worker, at=0.0)
+        start = Started(job="job", index=0, attempt=1, sequence=self._sequence, worker=worker, at=0.0, is_queued=is_queued)
         return OneAttempt(start, f"test-{self.root}", limits=limits)
 
     def message(self, attempt: OneAttempt, *argv: str, stdin: str | None = None, kept_locks: int = 0) -> Start:
@@ -157,9 +163,11 @@ class EngineDriver:
         self.told = []
         self.engine = self._make(self.run_dir, self._next_worker, lambda _start: None)
 
-    def resume(self, attempt: OneAttempt) -> None:
-        """The next supervisor takes it over."""
+    def resume(self, attempt: OneAttempt, slot: int = 0) -> OneAttempt:
+        """The next supervisor takes it over, in a slot of its own."""
+        attempt = msgspec.structs.replace(attempt, slot=slot)
         self.told += self.engine.resume(attempt, self.worker)
+        return attempt
 
     def _over(self) -> Sequence[AttemptOver]:
         return [event for event in self.told if isinstance(event, OutcomeArrived | AttemptLost)]

@@ -192,7 +192,7 @@ class RunDriver:
 
         def find() -> int | None:
             history = read_history(RunDir(self.run_folder))
-            start = history.open_starts.get((job, int(index or 0)))
+            start = history.starts_without_end.get((job, int(index or 0)))
             return None if start is None else history.workers[start.worker].pid
 
         return int(wait_until(find, f"the start of {item} is recorded"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from drivers.engine_driver import EngineDriver
-from drivers.processes import wait_until
+from drivers.processes import LIMIT_SECONDS, wait_until
 
 from orchestrator.engines import local
 from orchestrator.engines.engine import OutcomeArrived
@@ -25,7 +26,7 @@ LONG = ("sleep", "600")
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineDriver]:
-    monkeypatch.setattr(local, "QUEUE_SECONDS", 600.0)
+    monkeypatch.setattr(local, "queue_seconds", lambda: 600.0)
     driver = EngineDriver(tmp_path)
     yield driver
     driver.engine.close()
@@ -63,11 +64,10 @@ def test_the_lock_of_their_slot_is_held_till_the_last_has_ended(engine: EngineDr
 def test_a_failure_gives_back_what_is_queued_behind_it_and_lets_no_other_worker_go_on(engine: EngineDriver) -> None:
     halt = engine.run_dir.worker_folder(0).parent / "halt"
     engine.begin_all(BADLY, WELL, WELL)
-    word = halt.read_bytes()
     engine.wait()
     assert engine.what_became() == [("QueuedReturned", 1), ("QueuedReturned", 2), ("OutcomeArrived", 0)]
     assert begun(engine) == [0]
-    assert halt.read_bytes() != word
+    assert halt.read_bytes() != b""
 
 
 def test_a_failure_of_one_behind_which_nothing_is_queued_lets_no_other_worker_go_on(engine: EngineDriver) -> None:
@@ -80,6 +80,20 @@ def test_a_failure_of_one_behind_which_nothing_is_queued_lets_no_other_worker_go
     assert halt.read_bytes() != word
 
 
+def test_nothing_begins_that_was_queued_before_a_failure_was_heard_of(engine: EngineDriver) -> None:
+    """Another worker has changed the word, and its end is still to be read: this supervisor knows nothing of it, and goes on."""
+    engine.begin_all(WELL, WELL)
+    engine.wait()
+    (engine.run_dir.worker_folder(0).parent / "halt").write_bytes(b"changed!")
+    engine.begin_all(WELL, WELL)
+    engine.wait()
+    assert engine.what_became()[2:] == [("QueuedReturned", 3), ("OutcomeArrived", 2)]
+    # By the next turn it has read all that was sent before.
+    engine.begin_all(WELL, WELL)
+    engine.wait()
+    assert engine.what_became()[4:] == [("OutcomeArrived", 4), ("OutcomeArrived", 5)]
+
+
 def test_nothing_queued_begins_once_the_halt_word_was_changed(engine: EngineDriver) -> None:
     changes = ("/bin/sh", "-c", f"printf 12345678 > {engine.run_dir.worker_folder(0).parent}/halt")
     engine.begin_all(changes, WELL)
@@ -89,7 +103,7 @@ def test_nothing_queued_begins_once_the_halt_word_was_changed(engine: EngineDriv
 
 
 def test_what_lasts_long_runs_on_alone(engine: EngineDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "QUEUE_SECONDS", 0.0)
+    monkeypatch.setattr(local, "queue_seconds", lambda: 0.0)
     attempts = engine.begin_all(LONG, WELL)
     engine.wait()
     assert engine.what_became() == [("QueuedReturned", 1)]
@@ -133,10 +147,47 @@ def test_nothing_queued_begins_once_the_supervisor_is_gone_and_the_next_one_find
     engine.next_supervisor()
     log = str(engine.run_dir.worker_folder(0) / "log")
     wait_until(lambda: Returned(sequence=2) in read_log(log), "what was queued is given back")
-    for attempt in attempts:
-        engine.resume(attempt)
+    attempts = [engine.resume(attempt, slot) for slot, attempt in enumerate(attempts)]
     ended = {event.sequence: event.outcome.attempt_class for event in engine.told if isinstance(event, OutcomeArrived)}
     assert ended == {0: AttemptClass.OK, 2: AttemptClass.NOT_BEGUN}
     engine.engine.end(attempts[1], EndReason.CANCEL, None)
     engine.until_told("OutcomeArrived", 1)
     assert begun(engine) == [0, 1]
+
+
+def test_what_was_given_back_stands_in_the_log_if_nobody_records_it(engine: EngineDriver) -> None:
+    attempts = engine.begin_all(LONG, WELL)
+    wait_until_begun(engine, 0)
+    engine.engine.recall()
+    assert select.select(engine.engine.sources(), [], [], LIMIT_SECONDS)[0], "it is told"
+    engine.next_supervisor()
+    attempts = [engine.resume(attempt, slot) for slot, attempt in enumerate(attempts)]
+    assert engine.what_became() == [("OutcomeArrived", 1)]
+    engine.engine.end(attempts[0], EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", 0)
+
+
+def test_what_a_worker_gives_back_after_it_was_adopted_does_not_wait_for_what_runs(engine: EngineDriver) -> None:
+    attempts = engine.begin_all(LONG, WELL)
+    wait_until_begun(engine, 0)
+    assert engine.worker is not None
+    os.kill(engine.worker.pid, signal.SIGSTOP)
+    engine.next_supervisor()
+    attempts = [engine.resume(attempt, slot) for slot, attempt in enumerate(attempts)]
+    assert engine.what_became() == []
+    os.kill(engine.worker.pid, signal.SIGCONT)
+    engine.until_told("OutcomeArrived", 1)
+    assert engine.what_became() == [("OutcomeArrived", 1)]
+    engine.engine.end(attempts[0], EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", 0)
+    assert begun(engine) == [0]
+
+
+def test_of_a_killed_worker_without_a_log_all_that_it_was_given_is_lost(engine: EngineDriver) -> None:
+    engine.begin_all(LONG, WELL, WELL)
+    wait_until_begun(engine, 0)
+    assert engine.worker is not None
+    (engine.run_dir.worker_folder(0) / "log").unlink()
+    os.kill(engine.worker.pid, signal.SIGKILL)
+    for sequence in range(3):
+        engine.until_told("AttemptLost", sequence)

@@ -42,7 +42,7 @@ class SessionSeen(msgspec.Struct, frozen=True, tag="session", kw_only=True):
 
 
 class Returned(msgspec.Struct, frozen=True, tag="returned", kw_only=True):
-    """Line of a worker's log: this queued start never begins. Written when its supervisor is gone, for the next one."""
+    """Line of a worker's log: this queued start was given back, and never begins."""
 
     sequence: int
 
