@@ -10,7 +10,7 @@ from __future__ import annotations
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.events import PaceTold
 from orchestrator.engines.engine import queue_seconds
-from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
+from orchestrator.jobsfile.model import CommandAction, Job, LandAction, ShellAction
 from orchestrator.supervisor.run import Run
 from orchestrator.workers.protocol import AttemptClass, Outcome
 
@@ -50,12 +50,16 @@ class Paces:
             self._run.happened(PaceTold(order, queue_length))
 
 
+_FREE = {"id", "action", "inputs", "needs", "for_each", "label", "max_concurrency", "lane", "priority", "continue_on_error"}
+_FREE |= {"max_failures", "attempts", "retry", "limits", "cwd", "env", "pass_env", "stdin"}
+"""What a plain job may say as it likes. All else is asked or taken at a start, and its answer may change until then; or it looks
+at what an attempt has done: then its worker does not know whether that was well."""
+
+_PLAINEST = Job(id="", action=LandAction(job=""))
+
+
 def _is_plain(job: Job) -> bool:
-    """Whether an item of the job needs nothing but a slot, and its attempt ends with its command."""
-    if not isinstance(job.action, CommandAction | ShellAction) or job.workspace.kind != "shared":
+    """Whether an item of the job needs nothing but a slot, and its attempt is well if its command is."""
+    if not isinstance(job.action, CommandAction | ShellAction) or job.limits.memory_bytes is not None:
         return False
-    # These are asked or taken at the start, and its answer may change until then.
-    asks = (job.when, job.creates, job.token, job.pool)
-    # These look at what an attempt has done, or let it do more than other commands.
-    looks = (job.check, job.schema, job.repeat, job.limits.memory_bytes, job.control, job.artifacts, job.sent_back_by)
-    return not any(each is not None and each is not False and each != () for each in (*asks, *looks))
+    return all(getattr(job, name) == getattr(_PLAINEST, name) for name in Job.__struct_fields__ if name not in _FREE)
