@@ -19,6 +19,7 @@ from .attempt import AttemptRunner
 from .byte_text import encode_message, message_decoder
 from .faultpoints import fault_point
 from .files.write_bell import WriteBell
+from .processes.identity import boot_id
 from .protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, AttemptClass, End, Ended, EndReason, Recall, Start, Starts, Told
 from .queue import StartQueue
 
@@ -187,6 +188,12 @@ class SupervisorLink:
         self._is_end_due = True
         if number == HURRY_SIGNAL:
             self._grace_at_most = HURRIED_GRACE_SECONDS
+
+
+def make_ready() -> None:
+    """Make what each worker would make for its first attempt, and is the same in all: as dear as a dozen short items."""
+    _decode(encode_message(Recall()))
+    boot_id()
 
 
 def serve(sock: socket.socket, folder: str) -> int:

@@ -1,4 +1,4 @@
-"""The warm process: it has imported what a worker needs, has one thread, holds nothing, and forks a worker for each request.
+"""The warm process: it has imported and made what workers need, has one thread, holds nothing, and forks one for each request.
 
 Promise: a worker that was forked finds what a started one would: descriptors, session, signals, limits, arguments and environment
 in `/proc`. It is the child of the supervisor (`processes.siblings`), so the warm process may end at any time, and nothing is lost
@@ -21,7 +21,7 @@ from typing import NoReturn
 import msgspec
 
 from . import channel
-from .byte_text import message_decoder
+from .byte_text import encode_message, message_decoder
 from .command_line import folder_of
 from .environment import become_unreadable
 from .life import end_by, live
@@ -54,9 +54,11 @@ def serve_forks(control: int, argv: Sequence[str], environment: Sequence[bytes])
         if os.getsid(0) != os.getpid():
             os.setsid()
         _hold_only(control)
-        # All that a worker would import: as it begins, while its first attempt runs, as that ends.
-        from . import loop  # noqa: F401
+        # All that a worker would import and make: as it begins, while its first attempt runs, as that ends.
+        from . import loop
 
+        loop.make_ready()
+        _decode(encode_message(Request([], [])))
         # Refused here it is refused to each worker: then it is of no use.
         show_in_proc([os.fsencode(word) for word in argv], environment)
         gc.disable()

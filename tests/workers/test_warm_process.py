@@ -8,11 +8,14 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec.msgpack
 import pytest
 from drivers.worker_driver import WorkerDriver
 
-from orchestrator.workers import warm_process
+from orchestrator.workers import loop, warm_process
+from orchestrator.workers.byte_text import encode_message, message_decoder
 from orchestrator.workers.processes.siblings import can_fork_siblings
+from orchestrator.workers.protocol import Recall
 
 pytestmark = pytest.mark.skipif(not can_fork_siblings(), reason="workers are started here")
 
@@ -115,3 +118,10 @@ def test_a_fork_of_this_process_does_not_use_its_parents(make_worker: MakeWorker
     os.kill(theirs, 0)
     os.kill(theirs, signal.SIGKILL)
     os.waitpid(theirs, 0)
+
+
+def test_what_each_worker_would_make_for_its_first_attempt_is_made_before_it_is_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_decode", message_decoder(loop._Message))
+    loop.make_ready()
+    monkeypatch.setattr(msgspec.msgpack, "Decoder", None)
+    assert loop._decode(encode_message(Recall())) == Recall()

@@ -22,7 +22,8 @@ _TICK_NANOSECONDS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 def boot_id() -> str:
     """The kernel's identity of this boot. Raises OSError where the kernel tells none."""
     if HAS_PROC:
-        with open(_BOOT_ID_FILE, encoding="ascii") as file:
+        # UTF-8 alone needs no module of its own.
+        with open(_BOOT_ID_FILE, encoding="utf-8") as file:
             return file.read().strip()
     import subprocess
 
