@@ -66,10 +66,14 @@ def plain_call(words: Sequence[str]) -> Callable[[Invocation], int] | None:
 
     def call(invocation: Invocation) -> int:
         invocation.home_option = home
+        from orchestrator.system.kept_modules import import_together
+
         if words[0] == "run":
+            import_together("run", ["orchestrator.cli.running"])
             from orchestrator.cli.running import run
 
             return run(invocation, **given)
+        import_together("child", ["orchestrator.cli.running_child"])
         from orchestrator.cli.running_child import run_child_file
 
         return run_child_file(invocation, **given)

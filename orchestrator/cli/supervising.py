@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator.errors import UserError
+from orchestrator.system.hidden_environment import hide_environment
+from orchestrator.system.kept_modules import import_together
 from orchestrator.views.happenings import Happening, RunBegan
 from orchestrator.views.listener import Listener
 from orchestrator.views.listeners import Listeners
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from orchestrator.cli.invocation import Invocation
     from orchestrator.runs.commands import RunReport
+
+_EACH_RUN_NEEDS = ["orchestrator.runs.commands"]
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,9 +122,8 @@ def _report(
 ) -> RunReport:
     home = invocation.home(is_made=True)
     # Agents run as the user: they shall not read in this process what they are not given.
-    from orchestrator.system.hidden_environment import hide_environment
-
     hide_environment()
+    import_together("session", _EACH_RUN_NEEDS)
     try:
         return start(home, listeners, prompt)
     finally:

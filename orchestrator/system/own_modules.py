@@ -27,13 +27,15 @@ def find_own_modules(package: str) -> None:
     """Have all that is imported below `package` from now on be found in this way."""
     # With another place or form of kept code Python does it.
     if sys.pycache_prefix is None and not sys.flags.optimize:
-        sys.meta_path.insert(0, _Finder(package))
+        sys.meta_path.insert(0, OwnModules(package))
 
 
-class _Finder:
-    """What `sys.meta_path` holds."""
+class OwnModules:
+    """What `sys.meta_path` holds. `done`: the modules that were imported, each behind those that it imports."""
 
     def __init__(self, package: str) -> None:
+        self.done: list[str] = []
+        self._package = package
         self._prefix = f"{package}."
         self._names: dict[str, frozenset[str]] = {}
 
@@ -53,15 +55,49 @@ class _Finder:
             file, is_package = f"{folder}/{last}/__init__.py", True
         else:
             return None
-        spec = ModuleSpec(name, _Loader(name, file), origin=file, is_package=is_package)
+        return self._spec(name, file, is_package)
+
+    @property
+    def folder(self) -> str:
+        """Of the package, which is imported."""
+        return str(sys.modules[self._package].__path__[0])
+
+    def file_of(self, name: str, is_package: bool) -> str:
+        """The source of the module `name`, which is below the package."""
+        below = name.removeprefix(self._prefix).replace(".", "/")
+        return f"{self.folder}/{below}/__init__.py" if is_package else f"{self.folder}/{below}.py"
+
+    def new_module(self, name: str, is_package: bool) -> ModuleType:
+        """As Python makes one before it runs its code."""
+        file = self.file_of(name, is_package)
+        spec = self._spec(name, file, is_package)
+        module = ModuleType(name)
+        module.__spec__, module.__loader__, module.__package__, module.__file__ = spec, spec.loader, spec.parent, file
+        module.__dict__["__cached__"] = spec.cached
         if spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(f"{folder}/{last}")
+            module.__path__ = spec.submodule_search_locations
+        return module
+
+    def _spec(self, name: str, file: str, is_package: bool) -> ModuleSpec:
+        spec = ModuleSpec(name, _Loader(name, file, self.done), origin=file, is_package=is_package)
+        if spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(file.rpartition("/")[0])
         spec.has_location = True
         spec.cached = _kept_code(file)
         return spec
 
 
 class _Loader(SourceFileLoader):
+    """`done`: where it says of a module that its import is done."""
+
+    def __init__(self, fullname: str, path: str, done: list[str]) -> None:
+        super().__init__(fullname, path)
+        self._done = done
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        self._done.append(module.__name__)
+
     def get_code(self, fullname: str) -> CodeType | None:
         """The code that is kept, if it is of this source; else as Python does it, which keeps it for the next time."""
         path = str(self.path)
