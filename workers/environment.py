@@ -81,7 +81,8 @@ def take_over_environment(sock: socket.socket) -> None:
 def _become(environment: Mapping[bytes, bytes]) -> None:
     for name in os.environb.keys() - environment.keys():
         del os.environb[name]
-    os.environb.update(environment)
+    # A worker that was forked has most of it.
+    os.environb.update({name: value for name, value in environment.items() if os.environb.get(name) != value})
 
 
 def _nameless_file() -> int:

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Collection, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from .variables import ENCODING, ERRORS, refuse_nul
@@ -39,14 +40,8 @@ class SpawnCall:
         self._word = ctypes.c_char_p
         self._pid = ctypes.c_int()
         self._into_pid = ctypes.byref(self._pid)
-        self._attributes, self._actions, signals = (ctypes.create_string_buffer(_ROOM_BYTES) for _ in range(3))
-        self._library.posix_spawnattr_init(self._attributes)
-        self._library.posix_spawnattr_setflags(self._attributes, ctypes.c_short(_SETSIGDEF | _SETSIGMASK | _SETSID))
-        self._library.sigemptyset(signals)
-        self._library.posix_spawnattr_setsigmask(self._attributes, signals)
-        for number in defaults:
-            self._library.sigaddset(signals, number)
-        self._library.posix_spawnattr_setsigdefault(self._attributes, signals)
+        self._actions = ctypes.create_string_buffer(_ROOM_BYTES)
+        self._attributes = _attributes(frozenset(defaults))
 
     def start(self, path: str, argv: Sequence[str], variables: Block, copies: Sequence[tuple[int, int]]) -> int:
         """Start the program `path`; returns its pid. `copies`: a descriptor of ours, and its number there.
@@ -82,6 +77,23 @@ class SpawnCall:
                 self._library.posix_spawn_file_actions_destroy(self._actions)
                 raise OSError(error, os.strerror(error))
         self._copies = copies
+
+
+@cache
+def _attributes(defaults: frozenset[int]) -> object:
+    """`posix_spawnattr_t` of the library. Naming each signal takes as long as a short item."""
+    import ctypes
+
+    library = ctypes.PyDLL(None)
+    attributes, signals = (ctypes.create_string_buffer(_ROOM_BYTES) for _ in range(2))
+    library.posix_spawnattr_init(attributes)
+    library.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETSIGDEF | _SETSIGMASK | _SETSID))
+    library.sigemptyset(signals)
+    library.posix_spawnattr_setsigmask(attributes, signals)
+    for number in defaults:
+        library.sigaddset(signals, number)
+    library.posix_spawnattr_setsigdefault(attributes, signals)
+    return attributes
 
 
 def default_signals() -> Collection[int]:
