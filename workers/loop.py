@@ -84,8 +84,15 @@ class SupervisorLink:
     def wait(self, timeout_seconds: float | None) -> Sequence[End]:
         """See `surroundings.Control`."""
         longest = _LONGEST_WAIT_SECONDS if timeout_seconds is None else min(timeout_seconds, _LONGEST_WAIT_SECONDS)
-        patience = self._queue.patience
-        ends = self._take_in(longest if patience is None else min(longest, patience))
+        patience, untold = self._queue.patience, self._queue.seconds_to_tell
+        if patience is not None:
+            longest = min(longest, patience)
+        if untold is not None:
+            longest = min(longest, untold)
+        # Only here: this attempt has begun, as its log tells, and what is told may be that it has.
+        if untold == 0.0 and self._running is not None:
+            self._send(self._queue.take_ended(self._running.sequence))
+        ends = self._take_in(longest)
         # What is queued is wanted back, or has waited long enough: the attempt runs on alone.
         if patience is not None and self._running is not None and not self._may_go_on():
             self._tell_queue(running=self._running.sequence)

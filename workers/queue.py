@@ -1,8 +1,9 @@
 """The starts that a worker was given at once: the first runs, the others are queued behind it.
 
 Promise: a queued start begins only right after an attempt that ended well, as long as the halt word of the run is what it was
-when they were sent, the supervisor lives and wants nothing else, and their time is not over. What does not begin is given
-back in the same message that tells what has ended, and the log tells it to the next supervisor.
+when they were sent, the supervisor lives and wants nothing else, and none lasts longer than `Starts.seconds`. What does not begin
+is given back in the same message that tells what has ended, and the log tells it to the next supervisor. No end is told later
+than these seconds after it, though the queue goes on.
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ class StartQueue:
         self._starts: list[Start] = []
         """What has not begun, in order."""
         self._word = b""
+        self._seconds = 0.0
         self._over_at = 0.0
+        """When what runs has lasted so long that the others wait for it no more (monotonic seconds)."""
         self._ended: list[Ended] = []
         """What was not told yet."""
+        self._tell_at = 0.0
+        """When the first of these is to be told (monotonic seconds)."""
         self.is_untold = False
         """Whether `Told` is still to come for what was given last."""
 
@@ -35,11 +40,17 @@ class StartQueue:
         self._starts = given.starts[1:]
         self._word = given.word
         self.is_untold = True
+        self._seconds = given.seconds
         self._over_at = time.monotonic() + given.seconds
         return given.starts[0]
 
     def __contains__(self, sequence: int) -> bool:
         return any(start.sequence == sequence for start in self._starts)
+
+    @property
+    def seconds_to_tell(self) -> float | None:
+        """In how many seconds what has ended is to be told while the next runs; None: nothing has."""
+        return max(0.0, self._tell_at - time.monotonic()) if self._ended else None
 
     @property
     def patience(self) -> float | None:
@@ -48,7 +59,10 @@ class StartQueue:
 
     def begin_next(self) -> Start | None:
         """The first of what is queued, which begins now; None if the halt word was changed."""
-        return self._starts.pop(0) if self._is_word_unchanged() else None
+        if not self._is_word_unchanged():
+            return None
+        self._over_at = time.monotonic() + self._seconds
+        return self._starts.pop(0)
 
     def halt(self) -> None:
         """An attempt did not end well: whoever has a queued start of this run begins it no more."""
@@ -60,7 +74,15 @@ class StartQueue:
 
     def keep(self, ended: Ended) -> None:
         """Have this told with what follows it."""
+        if not self._ended:
+            self._tell_at = time.monotonic() + self._seconds
         self._ended.append(ended)
+
+    def take_ended(self, running: int) -> Told:
+        """What has ended is to be told now, while this attempt runs, and others stay queued behind it."""
+        told = Told(ended=self._ended, running=running, returned=[])
+        self._ended = []
+        return told
 
     def take_told(self, running: int | None) -> Told:
         """All that is to be told now, with what is given back. `running`: the attempt that goes on, and is told by itself."""

@@ -84,6 +84,6 @@ def recall(state: RunState, decisions: list[Decision]) -> None:
     if not state.queued or state.is_recalling:
         return
     # Nothing more begins in a slot that the run has no more.
-    if any(slot >= state.slots for slot in state.queued) or not may_queue(state, state.jobs[state.queued_of]):
+    if max(state.queued) >= state.slots or not may_queue(state, state.jobs[state.queued_of]):
         state.is_recalling = True
         decisions.append(RecallQueued())

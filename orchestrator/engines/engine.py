@@ -56,8 +56,11 @@ def earliest(*looks: float | None) -> float | None:
 
 
 def queue_seconds() -> float:
-    """So long after the first of several starts the last of them may begin: what is queued behind others waits no longer."""
-    return fault_value("queue.seconds", 0.05)
+    """So long may an attempt last before what is queued behind it is given back, and so late may an end be told.
+
+    Nobody who looks on notices; and of most short items eight are told at once.
+    """
+    return fault_value("queue.seconds", 0.1)
 
 
 class ReadyWorker(msgspec.Struct, frozen=True):
@@ -93,7 +96,7 @@ class AttemptLost(msgspec.Struct, frozen=True):
 
 
 class QueuedBegan(msgspec.Struct, frozen=True):
-    """A start that was queued runs now, and for longer than others: nothing is queued behind it any more."""
+    """A start that was queued runs now, and for longer than others; some may still be queued behind it."""
 
     sequence: int
 

@@ -247,7 +247,7 @@ class LocalEngine:
         events: list[EngineEvent] = [*map(QueuedReturned, told.returned)]
         events += [OutcomeArrived(worker.slot, ended.sequence, ended.outcome) for ended in told.ended]
         if left:
-            # It runs for longer than a queue may wait, from now on by itself.
+            # It runs while those before it are told, or for longer than others wait for it.
             if told.ended:
                 events.append(QueuedBegan(left[0][0].start.sequence))
                 self._deadlines.watch(left[0][0], worker.process, left[0][1])

@@ -90,7 +90,9 @@ class RunHistory:
                 if record.is_queued:
                     self.queued[record.job, record.index] = record
                 else:
-                    self._started(record, is_new=source == JOURNAL)
+                    is_open = (record.job, record.index) in self.open_starts
+                    self.open_starts[record.job, record.index] = record
+                    self._job(record.job).started(record, is_new=source == JOURNAL, is_open=is_open)
             case SettledLine() | ItemSettled():
                 self.cancelling.pop((record.job, record.index), None)
                 start = self.open_starts.pop((record.job, record.index), None)
@@ -103,11 +105,6 @@ class RunHistory:
     def starts_without_end(self) -> dict[tuple[str, int], Started]:
         """By item every start that may have begun and whose end is not recorded."""
         return self.open_starts | self.queued
-
-    def _started(self, start: Started, *, is_new: bool) -> None:
-        is_open = (start.job, start.index) in self.open_starts
-        self.open_starts[start.job, start.index] = start
-        self._job(start.job).started(start, is_new=is_new, is_open=is_open)
 
     def holds_token(self, job_id: str, index: int) -> bool:
         """Whether the item is at work under a token, or keeps one until its next attempt. Who waits for another's does not."""
@@ -157,7 +154,7 @@ class RunHistory:
                 self.cancelling[record.job, record.index] = record
             case QueuedBegan():
                 if (start := self.queued.pop((record.job, record.index), None)) is not None:
-                    self._started(msgspec.structs.replace(start, is_queued=False, at=record.at), is_new=True)
+                    self.apply(msgspec.structs.replace(start, is_queued=False, at=record.at), JOURNAL, 0, 0)
             case QueuedReturned():
                 self.queued.pop((record.job, record.index), None)
 

@@ -133,7 +133,7 @@ class Admission:
             account = candidate.account
             if account is not None and (limited := self._resources.trials.find_missing(account)) is not None:
                 return self._missing.watch_account(account, limited)
-            taken = _Taken(self._note(candidate.name, candidate.mark))
+            taken = _Taken(f"{self._run.id}/{candidate.name} {candidate.mark}")
             is_admitted = False
             try:
                 answer = self._take_all(candidate, asking, taken)
@@ -152,7 +152,7 @@ class Admission:
 
     def note_slot(self, slot: int, name: str, mark: str) -> None:
         """The attempt that runs in the slot from now on took its lock over from the one before."""
-        self.slots.note(slot, self._note(name, mark))
+        self.slots.note(slot, f"{self._run.id}/{name} {mark}")
 
     def begin_token(self, candidate: Candidate, start: Started) -> None:
         """The attempt that `admit` gave a token is about to start: the token's record names it before its agent lives."""
@@ -162,10 +162,6 @@ class Admission:
     def adopt_token(self, item: ItemRef, name: str, start: Started) -> None:
         """An attempt of an earlier supervisor holds its token: go on for it as if it had been admitted here."""
         self._tokens.adopt_attempt(item, name, start)
-
-    def _note(self, name: str, mark: str) -> str:
-        """What the lock files tell of their holder."""
-        return f"{self._run.id}/{name} {mark}"
 
     def _asking(self, candidate: Candidate) -> Asking:
         """What the token desk is asked for an item that has a token."""

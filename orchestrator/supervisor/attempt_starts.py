@@ -136,7 +136,7 @@ class AttemptStarts:
     def began(self, flight: Flight, at: float | None = None) -> None:
         """An attempt that was queued has begun. `at`: when, if it has ended since (seconds since the epoch); None: just now."""
         flight.is_queued = False
-        flight.start = msgspec.structs.replace(flight.start, at=time.time() if at is None else at)
+        flight.start = msgspec.structs.replace(flight.start, is_queued=False, at=time.time() if at is None else at)
         if at is None:
             start = flight.start
             self._run.recorder.add(records.QueuedBegan(job=start.job, index=start.index, at=start.at))

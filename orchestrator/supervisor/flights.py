@@ -50,13 +50,9 @@ class Flights:
 
     def begin(self, flight: Flight) -> None:
         """The attempt is about to be recorded as started."""
-        assert flight.is_queued == self.has_slot(flight.slot), f"slot {flight.slot} is taken, or has nothing to queue behind"
+        assert flight.is_queued == (flight.slot in self._in_slot), f"slot {flight.slot} is taken, or has nothing to queue behind"
         self._by_sequence[flight.start.sequence] = flight
         self._in_slot[flight.slot] = self._in_slot.get(flight.slot, 0) + 1
-
-    def has_slot(self, slot: int) -> bool:
-        """Whether something runs, or is queued, in this slot."""
-        return slot in self._in_slot
 
     def is_last_in_slot(self, slot: int) -> bool:
         """Whether nothing is left in this slot but one attempt, which runs or is over."""
@@ -97,8 +93,8 @@ class Flights:
 
     def take_in(self, event: AttemptOver) -> tuple[Flight, Outcome] | None:
         """The flight that is over, with what it came to; None if it was none of these. It stays until `leave`."""
-        flight = self.find(event.sequence)
-        if flight is None:
+        flight = self._by_sequence.get(event.sequence)
+        if flight is None or flight.is_over:
             return None
         flight.is_over = True
         self._after_ask.pop(event.sequence, None)

@@ -1,8 +1,8 @@
 """How long items of each job last, so how many starts may be queued behind one: most gain where items last a few milliseconds.
 
 Invariant: only plain items are ever queued: those that need nothing but a slot, ask for nothing when their turn has come, and
-whose success nobody has to confirm. So many are queued as would be through in half of the time that a queue may last, were all of
-them as long as the last ones on average; none after one that did not end well, until others have ended well.
+whose success nobody has to confirm; and only while the last ones on average were plainly shorter than what is queued behind one
+waits for it. None is after one that did not end well, until others have ended well.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from orchestrator.workers.protocol import AttemptClass, Outcome
 _SHARE_OF_LAST = 0.125
 """What the last item counts in the average."""
 
+_SHORT_SHARE = 0.6
+"""What an item may last on average, of the time after which what is queued behind it is given back: of longer ones too many would
+be."""
+
 
 class Paces:
     """Of one run. `most_queued`: as many as its engine takes. `is_alone`: it needs nothing that other runs have, too."""
@@ -30,21 +34,19 @@ class Paces:
         self._average = [self._unknown] * len(run.jobs)
         """By job, in seconds."""
         self._told = [0] * len(run.jobs)
-        self._is_plain = [_is_plain(job) for job in run.jobs]
+        self._may_be_queued = [self._most_queued > 0 and _is_plain(job) for job in run.jobs]
 
     def attempt_ended(self, flight: Flight, outcome: Outcome) -> None:
         """Note how long an attempt lasted that came to this."""
         order = flight.item[0]
-        if not (self._most_queued and self._is_plain[order]):
+        if not self._may_be_queued[order]:
             return
         average = self._average[order]
         average += (outcome.duration_seconds - average) * _SHARE_OF_LAST
         if outcome.attempt_class is not AttemptClass.OK:
             average = self._unknown
         self._average[order] = min(average, self._unknown)
-        fitting = int(self._most_seconds / 2 / max(average, 1e-9))
-        # In steps, so that the core is told seldom.
-        queue_length = min((1 << fitting.bit_length() - 1) - 1 if fitting else 0, self._most_queued)
+        queue_length = self._most_queued if average <= self._most_seconds * _SHORT_SHARE else 0
         if queue_length != self._told[order]:
             self._told[order] = queue_length
             self._run.happened(PaceTold(order, queue_length))

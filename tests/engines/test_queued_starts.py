@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivers.engine_driver import EngineDriver
+from drivers.engine_driver import EngineDriver, OneAttempt
 from drivers.processes import LIMIT_SECONDS, wait_until
 
 from orchestrator.engines import local
@@ -110,6 +110,29 @@ def test_what_lasts_long_runs_on_alone(engine: EngineDriver, monkeypatch: pytest
     engine.engine.end(attempts[0], EndReason.CANCEL, None)
     engine.until_told("OutcomeArrived", 0)
     assert begun(engine) == [0]
+
+
+def queue_that_waits(engine: EngineDriver, monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[OneAttempt]:
+    """One that is short and one that lasts, in a queue that waits for so long; what is told first of them is taken in."""
+    monkeypatch.setattr(local, "queue_seconds", lambda: seconds)
+    attempts = engine.begin_all(WELL, LONG)
+    engine.wait()
+    return attempts
+
+
+def test_of_a_queue_of_which_the_last_lasts_the_others_are_told_and_that_it_runs(
+    engine: EngineDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = 0.2
+    attempts = queue_that_waits(engine, monkeypatch, seconds)
+    # On a machine so busy that the first lasts as long as that, the second is given back.
+    while ("QueuedReturned", attempts[1].start.sequence) in engine.what_became():
+        seconds *= 2
+        attempts = queue_that_waits(engine, monkeypatch, seconds)
+    first, last = (attempt.start.sequence for attempt in attempts)
+    assert engine.what_became()[-2:] == [("OutcomeArrived", first), ("QueuedBegan", last)]
+    engine.engine.end(attempts[1], EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", last)
 
 
 def test_what_is_recalled_is_given_back_at_once_and_what_runs_is_told(engine: EngineDriver) -> None:

@@ -83,8 +83,8 @@ class Starts(msgspec.Struct, frozen=True, tag="starts", kw_only=True):
     """Run these attempts one after the other, all with the descriptors that came with them: the first is a start like any other,
     the others are queued behind it.
 
-    A queued start is begun only right after one that ended well, while the halt word of the run (`workers.halt_word`) is still
-    `word`, and no later than `seconds` after the first; else it is given back.
+    A queued start is begun only right after one that ended well and lasted no longer than `seconds`, while the halt word of the
+    run (`workers.halt_word`) is still `word`; else it is given back. An end is told no later than `seconds` after it.
     """
 
     starts: list[Start]
@@ -118,7 +118,8 @@ class Ended(msgspec.Struct, frozen=True, tag="ended", kw_only=True):
 class Told(msgspec.Struct, frozen=True, tag="told", kw_only=True):
     """A worker's answer to `Starts`, in order: what has ended, what runs on (its sequence), what is given back and never begins.
 
-    Once nothing runs on, the locks are let go. What runs on is told by `Ended`, as the end of a single `Start` is.
+    Once nothing runs on, the locks are let go. What runs on, if nothing is queued behind it any more, is told by `Ended`, as the
+    end of a single `Start` is.
     """
 
     ended: list[Ended]
