@@ -59,7 +59,7 @@ def _moved(path: Path, data: bytes, place: bytes) -> bytes:
         body, _, _ = moved.rpartition(b'\n],"crc":')
         return body + b'\n],"crc":%d}\n' % zlib.crc32(body)
     if path.name == "log" and path.parent.parent.name == "workers":
-        lines = (line.rpartition(b" ")[0] for line in moved.splitlines())
+        lines = (line.rpartition(b" ")[0] for line in moved.splitlines() if line)
         return b"".join(b"%b %08x\n" % (line, zlib.crc32(line)) for line in lines)
     assert path.parent.name != "items", "a list tells its own checksum"
     return moved

@@ -30,6 +30,8 @@ class Stage:
         self.project = PLACE / "project"
         self.home = PLACE / "home"
         self.told: dict[str, Any] = {}
+        self.faults = ""
+        """What the supervisors of the story are armed with (`workers.faultpoints`)."""
         self._env = {
             "PATH": f"{PYTHON.parent}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(PLACE / "user"),
@@ -53,7 +55,13 @@ class Stage:
         argv = [str(PYTHON), "-m", "orchestrator", *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            argv, cwd=self.project, env=self._env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+            argv,
+            cwd=self.project,
+            env=self._env | {"ORCHESTRATE_FAULT": self.faults},
+            stdin=subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
         )
 
     def cli(self, *words: str, exit_code: int = 0) -> str:

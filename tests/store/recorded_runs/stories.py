@@ -304,6 +304,29 @@ def several_checkpoints(stage: Stage) -> None:
     (stage.project / "hold-e").unlink()
 
 
+def queued(stage: Stage) -> None:
+    """Starts of short items are queued: one began and lasted, so others were given back; then the supervisor was killed while
+    some were queued behind another that lasts."""
+    items = [str(index) for index in range(40)]
+    shell = HOLD.partition("; echo did")[0]
+    stage.write("jobs.toml", f"[run]\nslots = 1\n[jobs.work]\nfor_each = {items}\nshell = '''{shell}'''\n")
+    stage.write("hold-25", "")
+    stage.write("hold-30", "")
+    # So long may a queue last.
+    stage.faults = "queue.seconds=3"
+    stage.start("run", "jobs.toml", "--run-id", RUN)
+    journal = stage.home / "runs" / RUN / "journal-1.jsonl"
+    stage.wait(lambda: '"type":"returned"' in journal.read_text())
+    (stage.project / "hold-25").unlink()
+    stage.ran(31)
+    stage.kill_supervisors()
+    log = stage.home / "runs" / RUN / "workers" / "0" / "log"
+    stage.wait(lambda: log.read_text().count('"returned"') > 1)
+    (stage.project / "hold-30").unlink()
+    stage.wait(stage.no_worker_left)
+    stage.faults = ""
+
+
 STORIES: dict[str, list[Callable[[Stage], None]]] = {
     "1-commands": [finished, interrupted, several_checkpoints, stopped],
     "2-tokens": [interrupted, tokens],
@@ -311,4 +334,5 @@ STORIES: dict[str, list[Callable[[Stage], None]]] = {
     "4-agents": [interrupted, agents],
     "5-workspaces": [several_checkpoints, agents, worktrees, limited, retried, replayed],
     "6-bare-commits": [interrupted, several_checkpoints],
+    "7-queued-starts": [queued],
 }
