@@ -10,7 +10,9 @@ import pytest
 from drivers.loop_stories import AbandonedError, LoopStories, fan_out
 from drivers.memory_engine import MemoryEngine, Step
 
-from orchestrator.control.messages import CancelRequest, Pause
+from orchestrator.control.messages import CancelRequest, Explain, Pause
+from orchestrator.reading.item_result import item_results
+from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history
 from orchestrator.store.records import AttemptEnded, QueuedBegan, QueuedReturned, Started
 
@@ -169,3 +171,19 @@ def test_an_item_that_is_cancelled_while_it_is_queued_never_begins(stories: Loop
     stories.run(fan_out(COUNT), story)
     assert Counter(stories.world.started) == Counter(ITEMS) - Counter(cancelled)
     assert Counter(stories.statuses("a")) == {"succeeded": COUNT - 1, "cancelled": 1}
+
+
+def test_an_item_that_is_queued_has_not_begun_to_whoever_asks(stories: LoopStories) -> None:
+    def story(engine: MemoryEngine) -> Step:
+        yield from until_queued(engine)
+        queued = engine.world.queued[-1]
+        (wait,) = (yield from stories.ask(Explain([("a", int(queued[2:]))]))).waits
+        reader = RunReader.read(stories.run_dir)
+        result = next(each for each in item_results(reader) if each["item"] == queued)
+        told.append((wait.words, result["status"], result["attempts"], result["started_at"]))
+        assert 1 <= sum(each["status"] == "running" for each in item_results(reader)) <= 2
+        yield from end_all(engine)
+
+    told: list[tuple[str, str, int, float | None]] = []
+    stories.run(fan_out(COUNT), story)
+    assert told == [("", "pending", 0, None)]
