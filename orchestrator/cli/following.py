@@ -2,7 +2,7 @@
 
 The worker's live file becomes the attempt's own file by a rename, so a descriptor opened once sees all of it. But a file that
 stayed empty is used again by the worker's next attempt: before the first bytes are believed, the records must still say that
-this attempt runs. From then on the file is this attempt's for ever.
+this attempt runs, and its worker's log that it runs no other. From then on the file is this attempt's for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from orchestrator.cli.output import flush
 from orchestrator.cli.sinks import Sink, Sinks, copy_stream
 from orchestrator.cli.streams import open_stream
-from orchestrator.engines.onlookers import open_live_output
+from orchestrator.engines.onlookers import open_live_output, runs_now
 from orchestrator.store.records import Status
 from orchestrator.system.locks.holders import is_locked
 
@@ -81,7 +81,7 @@ class _FollowedItem:
     def is_going_on(self, start: Started) -> bool:
         """Whether this very attempt runs, as far as the last look goes. Without a supervisor its slot's lock tells."""
         found = self.start()
-        if found is None or found.sequence != start.sequence:
+        if found is None or found.sequence != start.sequence or not runs_now(self.reader.run_dir, start):
             return False
         return self._is_supervised or is_locked(self.reader.run_dir.slot_lock(start.slot))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchestrator.cli.noting import tell_note
-from orchestrator.engines.onlookers import open_live_output
+from orchestrator.engines.onlookers import open_live_output, runs_now
 from orchestrator.workers.files.opening import open_file
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def open_stream(reader: RunReader, job_id: str, index: int, attempt: int, name: 
     """
     # An attempt that runs writes into a file of its worker, which becomes its own when it ends: just now, perhaps.
     running = reader.history.open_starts.get((job_id, index))
-    if running is not None and running.attempt == attempt:
+    if running is not None and running.attempt == attempt and runs_now(reader.run_dir, running):
         live = open_live_output(reader.run_dir, running, name) if name != "check" else None
         return live or _opened(_final_path(reader, job_id, index, attempt, name))
     # An attempt that has ended left a file for each stream that is not empty.

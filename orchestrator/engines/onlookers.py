@@ -15,19 +15,26 @@ from orchestrator.workers.files.opening import StrangeFileError, open_file
 from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.identity import is_same_process, is_stopped_process, process_state
 from orchestrator.workers.processes.tree import has_mark
-from orchestrator.workers.protocol import LogLine, SessionSeen
+from orchestrator.workers.protocol import Ended, LogLine, Returned, SessionSeen
 
 
 def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO | None:
     """The file into which `stream` (stdout, stderr) of the attempt is written just now; None: nothing is there yet.
 
-    It grows. What it holds may be the attempt's that this worker ran before: only the records tell whether `start` still runs. It
+    It grows. What it holds may be another attempt's of this worker, as long as it is not known that `start` runs (`runs_now`). It
     becomes the attempt's own file by a rename, so whoever has it open sees all of it.
     """
     try:
         return open(open_file(run_dir.worker_folder(start.worker) / stream), "rb")
     except (FileNotFoundError, StrangeFileError):
         return None
+
+
+def runs_now(run_dir: RunDir, start: Started) -> bool:
+    """Whether an attempt without a recorded end runs: its worker may be at the next one already, and tell of both later."""
+    lines = lines_of(run_dir, start.worker, start.sequence)
+    # Of a log that is gone nothing is known but what the records tell.
+    return lines is None or (bool(lines) and not any(isinstance(line, Ended | Returned) for line in lines))
 
 
 def logged_sessions(run_dir: RunDir, start: Started) -> list[str]:

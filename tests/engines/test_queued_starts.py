@@ -14,6 +14,7 @@ from drivers.processes import LIMIT_SECONDS, wait_until
 
 from orchestrator.engines import local
 from orchestrator.engines.engine import OutcomeArrived
+from orchestrator.engines.onlookers import runs_now
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.locks.lock_file import try_take
 from orchestrator.workers.log import read_log
@@ -100,6 +101,14 @@ def test_nothing_queued_begins_once_the_halt_word_was_changed(engine: EngineDriv
     engine.wait()
     assert engine.what_became() == [("QueuedReturned", 1), ("OutcomeArrived", 0)]
     assert begun(engine) == [0]
+
+
+def test_what_a_worker_writes_is_not_taken_for_that_of_an_attempt_whose_end_it_has_not_told_yet(engine: EngineDriver) -> None:
+    ended, running, queued = (attempt.start for attempt in engine.begin_all(WELL, LONG, WELL))
+    wait_until_begun(engine, 1)
+    assert [runs_now(engine.run_dir, start) for start in (ended, running, queued)] == [False, True, False]
+    os.kill(engine.worker.pid, signal.SIGTERM) if engine.worker is not None else None
+    engine.until_told("OutcomeArrived", 1)
 
 
 def test_what_lasts_long_runs_on_alone(engine: EngineDriver, monkeypatch: pytest.MonkeyPatch) -> None:
