@@ -119,7 +119,7 @@ class ItemList:
         group = bisect_right(self._firsts, index) - 1
         start = self._offsets[group]
         try:
-            lines = self._opened.read(self._path, start, self._offsets[group + 1] - start).split(b"\n")
+            lines = self._opened.lines(self._path, start, self._offsets[group + 1] - start)
             return _decode(lines[index - self._firsts[group]])
         except FileNotFoundError as error:
             raise ListLostError(f"{self._path}: missing") from error

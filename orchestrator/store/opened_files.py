@@ -30,14 +30,25 @@ class OpenedFiles:
         """What was read last. Mostly it is read next, too: the items of a list, one after the other."""
         self._ahead: tuple[Path | None, int, bytes] = None, 0, b""
         """Of which file what is known from which byte on: what stands behind the piece that was read last."""
+        self._piece: tuple[Path | None, int, list[bytes]] = None, 0, []
+        """The lines of that piece, with the file and the byte where it begins: mostly the next of them is asked for."""
 
-    def read(self, path: Path, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset` of the file at `path`, fewer only at its end. Raises as `source`."""
+    def lines(self, path: Path, offset: int, length: int) -> list[bytes]:
+        """The lines in `length` bytes from `offset` of the file at `path`. Raises as `source`."""
+        known, start, lines = self._piece
+        if known is path and start == offset:
+            return lines
+        lines = self._read(path, offset, length).split(b"\n")
+        # A large piece is not kept.
+        if length < AHEAD_BYTES:
+            self._piece = path, offset, lines
+        return lines
+
+    def _read(self, path: Path, offset: int, length: int) -> bytes:
         known, start, data = self._ahead
         at = offset - start
         if known is path and at >= 0 and at + length <= len(data):
             return data[at : at + length]
-        # A large piece is not kept.
         if length >= AHEAD_BYTES:
             return self.source(path).read(offset, length)
         data = self.source(path).read(offset, AHEAD_BYTES)

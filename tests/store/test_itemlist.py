@@ -133,6 +133,16 @@ def test_what_is_kept_of_a_list_of_small_values_is_a_fraction_of_a_byte_an_item(
     assert kept < 30_000
 
 
+def test_the_lines_of_a_group_are_split_once_for_all_of_its_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "items" / "a"
+    write_item_list(path, range(1000))
+    opened, read = OpenedFiles(), []
+    really_read = OpenedFiles._read
+    monkeypatch.setattr(OpenedFiles, "_read", lambda *asked: read.append(asked) or really_read(*asked))
+    assert list(ItemList(path, opened)) == list(range(1000))
+    assert len(read) == len(set(read)) < 10
+
+
 def test_of_many_lists_few_are_open_at_once_and_all_can_be_read(tmp_path: Path) -> None:
     paths = [tmp_path / "items" / f"{number}.jsonl" for number in range(40)]
     for number, path in enumerate(paths):
