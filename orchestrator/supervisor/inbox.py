@@ -7,9 +7,10 @@ refuses to handle: what a happening means (`loop`).
 
 from __future__ import annotations
 
-import selectors
+import select
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 from orchestrator.supervisor.happened import Happened, TimeCame
 
@@ -54,7 +55,10 @@ class Inbox:
     """Of one run. `sources` are asked in this order."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self._selector = selectors.DefaultSelector()
+        # Not by `selectors`, which makes a key and a tuple for each piece of news.
+        self._poll = select.epoll()
+        self._source_of: dict[int, Source] = {}
+        """By descriptor, of those that are watched."""
         self._watched: dict[Source, Sequence[int]] = dict.fromkeys(sources, ())
         self._watch(sources)
         self._changing = [source for source in sources if not source.is_fixed]
@@ -83,31 +87,30 @@ class Inbox:
         readable = self._readable(wake, is_in_hurry=is_in_hurry)
         for source in self._going_first:
             yield from source.news_at_hand()
-        for key, _ in readable:
-            source = key.data
+        for fileno, _ in readable:
             # What was taken in meanwhile may have closed this descriptor.
-            if key.fd in self._watched[source]:
-                yield from source.read_news(key.fd)
+            if (found := self._source_of.get(fileno)) is not None:
+                yield from found.read_news(fileno)
                 # At once: the number of a descriptor that was closed may come back as another source's.
-                if not source.is_fixed and source.filenos() is not self._watched[source]:
-                    self._watch([source])
+                if not found.is_fixed and found.filenos() is not self._watched[found]:
+                    self._watch([found])
         if wake is not None and time.monotonic() >= wake:
             yield TimeCame()
 
     def close(self) -> None:
         """Watch nothing any more. The sources are the caller's to close."""
-        self._selector.close()
+        self._poll.close()
 
-    def _readable(self, wake: float | None, *, is_in_hurry: bool) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait until a descriptor has news, or a look is due."""
+    def _readable(self, wake: float | None, *, is_in_hurry: bool) -> list[tuple[int, int]]:
+        """Wait until a descriptor has news, or a look is due: the descriptors that have some."""
         if is_in_hurry:
-            return self._selector.select(0.0)
+            return self._poll.poll(0.0)
         now = time.monotonic()
         # To ask all sources when they want to look costs more than most news that a busy run waits for.
         can_put_off = self._is_busy and now < self._look_at and (wake is None or self._look_at <= wake)
-        if can_put_off and (readable := self._selector.select(self._look_at - now)):
+        if can_put_off and (readable := self._poll.poll(self._look_at - now)):
             return readable
-        readable = self._selector.select(self._timeout(wake))
+        readable = self._poll.poll(self._timeout(wake))
         self._is_busy = bool(readable) and time.monotonic() < now + LOOK_SECONDS
         return readable
 
@@ -133,8 +136,12 @@ class Inbox:
         # First let go of all that is not named, of every source: a number that one has closed may be another's by now.
         for source, named in changed:
             for fileno in set(self._watched[source]).difference(named):
-                self._selector.unregister(fileno)
+                del self._source_of[fileno]
+                # One that is closed is watched no more.
+                with suppress(OSError):
+                    self._poll.unregister(fileno)
         for source, named in changed:
             for fileno in set(named).difference(self._watched[source]):
-                self._selector.register(fileno, selectors.EVENT_READ, source)
+                self._poll.register(fileno, select.EPOLLIN)
+                self._source_of[fileno] = source
             self._watched[source] = named
