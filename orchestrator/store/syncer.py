@@ -22,6 +22,9 @@ from orchestrator.workers.files.syncing import sync_data
 SHORTEST_INTERVAL_SECONDS = 0.010
 """From the beginning of one fdatasync to the next: bounds what a run of very short items spends on syncing."""
 
+LONGEST_REST_SECONDS = 0.030
+"""The same while nobody waits for what came in: more groups share the next one. Items that end less often do not meet it."""
+
 
 class Syncer:
     """Owns the thread, not the descriptor. `fileno()` is readable when what was awaited is durable, or a sync has failed."""
@@ -35,6 +38,8 @@ class Syncer:
         self._awaited = 0
         """The last group of which somebody wants to hear that it is durable."""
         self._is_idle = False
+        self._is_resting = False
+        """Whether the thread does nothing as long as nobody waits for what was requested."""
         self._is_syncing = False
         self._closing = threading.Event()
         self.failure: StateUnwritableError | None = None
@@ -60,7 +65,7 @@ class Syncer:
             return
         # Waking a thread costs more than all the rest of an append: only one that waits for a request is woken. It says that it
         # waits before it looks for requests, so that it has seen ours or we see it waiting.
-        if self._is_idle:
+        if self._is_idle or (is_awaited and self._is_resting):
             with self._condition:
                 self._condition.notify_all()
 
@@ -137,15 +142,25 @@ class Syncer:
         if is_awaited:
             self._tell()
 
+    def _rest(self, last_began: float) -> None:
+        """Wait until the next fdatasync is due, and longer while nobody waits for it."""
+        rest = last_began + LONGEST_REST_SECONDS - time.monotonic()
+        if rest > 0:
+            with self._condition:
+                self._is_resting = True
+                self._condition.wait_for(lambda: self._closing.is_set() or self._awaited > self._durable, rest)
+                self._is_resting = False
+        rest = last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()
+        if rest > 0:
+            self._closing.wait(rest)
+
     def _run(self) -> None:
         """The thread: wait for a request, rest, sync once for all that came meanwhile."""
-        last_began = -SHORTEST_INTERVAL_SECONDS
+        last_began = -LONGEST_REST_SECONDS
         while True:
             # Rest before the next fdatasync: more groups come in meanwhile and share it, and need not wake this thread for that.
             # A close ends the rest at once.
-            rest = last_began + SHORTEST_INTERVAL_SECONDS - time.monotonic()
-            if rest > 0:
-                self._closing.wait(rest)
+            self._rest(last_began)
             with self._condition:
                 if self._requested <= self._durable:
                     self._is_idle = True

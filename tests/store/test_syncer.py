@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivers.processes import LIMIT_SECONDS, without_threads
+from drivers.processes import LIMIT_SECONDS, wait_until, without_threads
 
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.syncer import Syncer
@@ -64,3 +64,23 @@ def test_only_news_that_somebody_waits_for_wake_the_loop_and_failures_always_do(
         with pytest.raises(StateUnwritableError):
             syncer.durable_through()
         syncer.close()
+
+
+def test_what_nobody_waits_for_shares_the_sync_of_what_somebody_does(
+    fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("orchestrator.store.syncer.sync_data", synced.append)
+    monkeypatch.setattr("orchestrator.store.syncer.LONGEST_REST_SECONDS", 10 * LIMIT_SECONDS)
+    syncer = Syncer(fd, tmp_path / "journal")
+    syncer.request_sync(1)
+    assert select.select([syncer.fileno()], [], [], LIMIT_SECONDS)[0]
+    assert syncer.durable_through() == 1
+    for group in (2, 3):
+        syncer.request_sync(group, is_awaited=False)
+    wait_until(lambda: syncer._is_resting, "the thread rests")
+    syncer.request_sync(4)
+    assert select.select([syncer.fileno()], [], [], LIMIT_SECONDS)[0]
+    assert syncer.durable_through() == 4
+    assert synced == [fd, fd]
+    syncer.close()
