@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 import click
 from msgspec.structs import asdict
 
@@ -11,7 +9,7 @@ from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.errors import ExitCode, JobsFileError
-from orchestrator.system.wording import how_many
+from orchestrator.system.wording import how_many, shell_word
 
 _MOST_LINES = 50
 """Lines of the tree that are shown: a long one would scroll away what stands above it."""
@@ -52,5 +50,5 @@ def command(file: str, as_json: bool) -> int:
     lines = draw_tree(nodes)
     write_lines(f"  {line}" for line in lines[:_MOST_LINES])
     if len(lines) > _MOST_LINES:
-        write_line(f"  … {len(lines) - _MOST_LINES} more lines: orchestrate plan --graph tree {shlex.quote(file)}")
+        write_line(f"  … {len(lines) - _MOST_LINES} more lines: orchestrate plan --graph tree {shell_word(file)}")
     return 0

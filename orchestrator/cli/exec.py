@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import tempfile
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import click
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.errors import UserError
+from orchestrator.system.wording import shell_word
 from orchestrator.workers.byte_text import bytes_of_text
 from orchestrator.workers.files.beneath import enter_beneath, real_root
 
@@ -43,7 +43,7 @@ def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
     job_id, index = items[0]
     prepared, environment = prepared_by_hand(reader, job_id, index)
     if prepared.child is not None and not shell:
-        raise UserError(f"{item} is a run of another file", f"by hand: orchestrate run {shlex.quote(prepared.child.path)}")
+        raise UserError(f"{item} is a run of another file", f"by hand: orchestrate run {shell_word(prepared.child.path)}")
     # What the worker would do before it starts the command, without its captures, limits and locks.
     go_to(prepared)
     if prepared.creates is not None:

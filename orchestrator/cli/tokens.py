@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_line, write_lines
+from orchestrator.system.wording import lasting, shell_word, shown
 
 if TYPE_CHECKING:
     from orchestrator.cli.known_tokens import KnownToken
@@ -55,7 +55,6 @@ def forget_command(invocation: Invocation, *, token: str) -> int:
     """
     from orchestrator.cli.known_tokens import forget
     from orchestrator.control.permits import refuse_in_attempts
-    from orchestrator.system.wording import shown
 
     refuse_in_attempts("tokens forget")
     forget(invocation.home(), token)
@@ -82,11 +81,10 @@ def _told(known: KnownToken) -> dict[str, Any]:
 def _in_quotes(token: str) -> str:
     """The token quoted as for a shell, if one could not see otherwise where it begins and ends."""
     is_plain = token.strip() == token and token.isprintable() and token[:1] not in ("", "'", '"')
-    return token if is_plain else shlex.quote(token)
+    return token if is_plain else shell_word(token)
 
 
 def _table(told: list[dict[str, Any]]) -> Iterator[str]:
-    from orchestrator.system.wording import lasting, shown
     from orchestrator.views.tables import aligned
 
     cells = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option
 from orchestrator.cli.output import write_json, write_lines
 from orchestrator.errors import UserError
+from orchestrator.system.wording import how_many, lasting, shell_word, shown, title
 
 if TYPE_CHECKING:
     from orchestrator.cli.why_waiting import WaitExplanations
@@ -33,7 +33,6 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
     from orchestrator.cli.why_waiting import WaitExplanations
     from orchestrator.reading.item_names import find_items
     from orchestrator.reading.seen_statuses import job_status
-    from orchestrator.system.wording import shown
 
     # For people the first items only: the supervisor is asked about each of them, and a screen has an end.
     reader = open_run_to_show(invocation, run)
@@ -83,7 +82,7 @@ def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
     # What is recorded, then what only the living supervisor knows, then the advice that follows from both.
     result = shown_result(reader, job_id, index, with_output=False)
     job = reader.job(job_id)
-    command = f"{program} logs {reader.run_dir.run_id} {shlex.quote(result['item'])}"
+    command = f"{program} logs {reader.run_dir.run_id} {shell_word(result['item'])}"
     return {
         **{key: result[key] for key in (*_TOLD, *_IDENTITY)},
         "status": "waiting" if waits.is_waiting(job_id, index) else result["status"],
@@ -123,8 +122,6 @@ def _earlier(reader: RunReader, job_id: str, index: int) -> list[dict[str, Any]]
 
 
 def _in_words(answer: dict[str, Any]) -> Iterator[str]:
-    from orchestrator.system.wording import shown, title
-
     # The answer first; below it, a line each, the facts that it rests on.
     yield f"{title(answer['item'], answer['label'])} of run {answer['run_id']} is {answer['status']}"
     if answer["reason"]:
@@ -149,8 +146,6 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
 
 def _attempt_lines(answer: dict[str, Any]) -> Iterator[str]:
     """How often it was tried, how it ended the last time, and how the times before."""
-    from orchestrator.system.wording import lasting, shown
-
     if answer["attempts"]:
         each = " a round" if answer["rounds_allowed"] is not None else ""
         yield f"  attempts: {answer['attempts']} so far, {answer['attempts_allowed']} allowed{each}"
@@ -167,8 +162,6 @@ def _attempt_lines(answer: dict[str, Any]) -> Iterator[str]:
 def _answered_words(answered: dict[str, Any]) -> str:
     import time
 
-    from orchestrator.system.wording import shown
-
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(answered["at"]))
     words = f"answered: {shown(answered['choice'])}, {at}"
     if (by := answered["by"]) is None:
@@ -178,8 +171,6 @@ def _answered_words(answered: dict[str, Any]) -> str:
 
 
 def _agent_lines(answer: dict[str, Any]) -> Iterator[str]:
-    from orchestrator.system.wording import shown
-
     if answer["advice"]:
         yield f"  that means: {answer['advice']}"
     if answer["notes"]:
@@ -196,7 +187,7 @@ def _reason(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
     """What the state means for this item, and when it would run."""
     # The commands that would change the state, as the user would type them.
     go_on = f"{program} resume {reader.run_dir.run_id}"
-    again = f"{program} retry {reader.run_dir.run_id} {shlex.quote(result['item'])}"
+    again = f"{program} retry {reader.run_dir.run_id} {shell_word(result['item'])}"
     if result["deduped_from"] and result["status"] in ("succeeded", "failed"):
         return f"{result['deduped_from']} did the same work: this item shares its outcome, and nothing was started for it"
     # The special reasons of a status stand before its general one.
@@ -235,7 +226,7 @@ def _why_asking(reader: RunReader, program: str, result: dict[str, Any]) -> str 
         return None
     if asked is None:
         return f"its child run {result['child']} waits; {program} resume {reader.run_dir.run_id} goes on with it"
-    command = f"{program} approve {asked.run_id} {shlex.quote(asked.gate)}"
+    command = f"{program} approve {asked.run_id} {shell_word(asked.gate)}"
     return f"it waits for somebody's choice ({', '.join(asked.options)}): {asked.question}; {command} makes it"
 
 
@@ -303,7 +294,6 @@ def _why_pending(reader: RunReader, waits: WaitExplanations, go_on: str, job_id:
     if open_needs:
         return f"it waits for {', '.join(open_needs)}"
     from orchestrator.store.records import Status
-    from orchestrator.system.wording import how_many
 
     # Otherwise the item stands in line: what the supervisor says of it, else that it wants a slot, and how many are before it.
     before = sum(1 for other in reader.history.jobs[job_id].indices(Status.PENDING) if other < index)
