@@ -28,6 +28,9 @@ from orchestrator.core.states import (
 )
 from orchestrator.core.turns import note_money
 
+_FINAL: dict[Verdict, ItemState] = {Verdict.SUCCEEDED: SUCCEEDED, Verdict.HOPELESS: FAILED, Verdict.CANCELLED: CANCELLED}
+"""These are final whatever was asked meanwhile: a success that came before its cancellation took effect stays one."""
+
 
 def attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: list[Decision]) -> None:
     """Give back what the attempt held, and tell what its item is now: at its end, or waiting for one more attempt."""
@@ -59,21 +62,22 @@ def _state_after(state: RunState, job: JobState, index: int, running: Running, e
     if end.verdict not in (Verdict.NOT_BEGUN, Verdict.SHORTAGE):
         shortage.note_begun(state)
     match end.verdict:
-        # These three are final whatever was asked meanwhile: a success that came before its cancellation took effect stays one.
-        case Verdict.SUCCEEDED:
-            return SUCCEEDED
-        case Verdict.HOPELESS | Verdict.CANCELLED:
-            return FAILED if end.verdict is Verdict.HOPELESS else CANCELLED
+        case Verdict.SUCCEEDED | Verdict.HOPELESS | Verdict.CANCELLED:
+            return _FINAL[end.verdict]
         case Verdict.ROUND:
             tries.losses = tries.refusals = 0
             # Each round has its own attempts.
             tries.used = 0
             waiting = Waiting("round", now + job.rules.repeat_delay)
             is_last = False
-        case Verdict.DRAINED | Verdict.PAUSED:
+        case Verdict.DRAINED:
             # An earlier supervisor may have drained it: then this one, which does not stop, runs it again.
             tries.used -= 1
-            waiting = Waiting("drained", now) if end.verdict is Verdict.DRAINED else waiting_for_choice()
+            waiting = Waiting("drained", now)
+            is_last = False
+        case Verdict.PAUSED:
+            tries.used -= 1
+            waiting = waiting_for_choice()
             is_last = False
         case Verdict.LOST:
             # A worker may die by chance, which is nothing against the item; one that takes each of its workers along is failed.
