@@ -74,6 +74,14 @@ def test_a_lock_is_seen_while_it_is_held_and_not_after_a_kill(tmp_path: Path) ->
         assert run_dir.supervisor_lock.exists()
 
 
+def test_a_list_without_a_lock_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "free.lock").touch()
+    monkeypatch.setattr(holders, "_PROC_LOCKS", tmp_path / "locks")
+    (tmp_path / "locks").touch()
+    monkeypatch.setattr(fcntl, "flock", lambda *_: pytest.fail("a reader took a lock"))
+    assert not is_locked(tmp_path / "free.lock")
+
+
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only /proc/locks tells who holds a lock")
 def test_asking_takes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holders, "_SURELY_WHOLE_BYTES", 1 << 30)  # however many locks this machine has just now

@@ -27,28 +27,25 @@ class SeenLocks:
     """The flocks that the system tells, as they are when this is made."""
 
     def __init__(self) -> None:
-        self._by_inode: dict[int, dict[tuple[int, int], int]] | None = None
-        self._is_whole = False
         try:
-            text = _PROC_LOCKS.read_text()
+            self._text: str | None = _PROC_LOCKS.read_text()
         except OSError:
-            return
-        self._is_whole = len(text) < _SURELY_WHOLE_BYTES
-        self._by_inode = {}
-        for line in text.splitlines():
-            # 1: FLOCK  ADVISORY  WRITE 1234 08:01:131073 0 EOF     (a waiter has "->" after the number)
-            fields = line.split()
-            if len(fields) < 6 or fields[1] != "FLOCK":
-                continue
-            major, minor, number = fields[5].split(":")
-            holders = self._by_inode.setdefault(int(number), {})
-            holders[os.makedev(int(major, 16), int(minor, 16)), int(number)] = int(fields[4])
+            self._text = None
 
-    def on(self, inode: int) -> dict[tuple[int, int], int] | None:
-        """(device, inode) -> pid of all flocks on files with this inode; None where the system does not tell, or may not."""
-        if self._by_inode is None:
+    def on(self, inode: int) -> dict[int, int] | None:
+        """Device -> pid of all flocks on files with this inode; None where the system does not tell, or may not."""
+        if self._text is None:
             return None
-        return self._by_inode.get(inode) or ({} if self._is_whole else None)
+        # 1: FLOCK  ADVISORY  WRITE 1234 08:01:131073 0 EOF     (a waiter has "->" after the number)
+        file = f":{inode} "
+        holders = {}
+        # The list is long on a busy machine, and hardly a line of it is of this file.
+        for line in self._text.splitlines() if file in self._text else ():
+            fields = line.split()
+            if file in line and fields[1] == "FLOCK":
+                major, minor, _ = fields[5].split(":")
+                holders[os.makedev(int(major, 16), int(minor, 16))] = int(fields[4])
+        return holders if holders or len(self._text) < _SURELY_WHOLE_BYTES else None
 
 
 def is_locked(path: Path, seen: SeenLocks | None = None) -> bool:
@@ -62,10 +59,8 @@ def is_locked(path: Path, seen: SeenLocks | None = None) -> bool:
     holders = (seen or SeenLocks()).on(found.st_ino)
     if holders is None:
         return _cannot_share(path)
-    if (found.st_dev, found.st_ino) in holders:
-        return True
     # The inode alone may be another filesystem's.
-    return any(inode == found.st_ino for _, inode in holders) and _cannot_share(path)
+    return found.st_dev in holders or (bool(holders) and _cannot_share(path))
 
 
 def holder_pid(path: Path) -> int | None:
@@ -77,7 +72,7 @@ def holder_pid(path: Path) -> int | None:
         if (holders := SeenLocks().on(found.st_ino)) is not None:
             break
     holders = holders or {}
-    pid = holders.get((found.st_dev, found.st_ino))
+    pid = holders.get(found.st_dev)
     # Where another device number is shown than `stat` tells, the inode has to do, if it is of one file alone.
     if pid is None and len(holders) == 1 and _cannot_share(path):
         (pid,) = holders.values()
