@@ -166,10 +166,9 @@ def _require_place(run_dir: RunDir, options: SessionOptions) -> None:
 def _of_repository(run: Run) -> list[str]:
     if all(job.workspace.kind != "worktree" for job in run.jobs_file.jobs):
         return []
-    from orchestrator.attempts.workspaces.repository_notes import branches_told, uncommitted_told
+    from orchestrator.attempts.workspaces.repository_notes import repository_notes
 
-    told = (branches_told(run.jobs_file, run.store.run_dir), uncommitted_told(run.jobs_file, run.store.run_dir))
-    return [words for words in told if words is not None]
+    return repository_notes(run.jobs_file, run.store.run_dir)
 
 
 def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:

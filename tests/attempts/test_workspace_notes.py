@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from drivers.git_repository import Repository
 
-from orchestrator.attempts.workspaces.repository_notes import branches_told, uncommitted_told
+from orchestrator.attempts.workspaces.repository_notes import repository_notes
+from orchestrator.attempts.workspaces.used_repository import keep_repository
 from orchestrator.jobsfile.load import load_text
 from orchestrator.store.run_dir import RunDir
 
@@ -22,9 +23,11 @@ def test_a_repository_in_which_git_never_ends_holds_up_no_run(tmp_path: Path, mo
     folder = str(repository.path)
     jobs_file = load_text(JOBS, path=f"{folder}/jobs.toml", folder=folder, user_config=None)
     run_dir = RunDir(tmp_path / "runs" / "r")
+    run_dir.path.mkdir(parents=True)
+    keep_repository(run_dir, jobs_file, None)
     # Whoever opens one waits for somebody who writes to it.
     os.mkfifo(repository.path / ".git/refs/heads/fifo")
-    assert branches_told(jobs_file, run_dir) is None
+    assert repository_notes(jobs_file, run_dir) == []
     (repository.path / ".git/index").unlink()
     os.mkfifo(repository.path / ".git/index")
-    assert uncommitted_told(jobs_file, run_dir) is None
+    assert repository_notes(jobs_file, run_dir) == []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from orchestrator.attempts.workspaces.used_repository import repository_of_run
 from orchestrator.jobsfile.model import JobsFile
@@ -18,52 +17,50 @@ _PATIENCE_SECONDS = 5.0
 """How long git has to answer what a note is about. A very large repository may need longer, and a run does not wait for that."""
 
 
-def uncommitted_told(jobs_file: JobsFile, run_dir: RunDir) -> str | None:
-    """In words: new worktrees of the run will lack what is not committed. None if everything is."""
-    if not any(job.workspace.kind == "worktree" and job.workspace.base is None for job in jobs_file.jobs):
+def repository_notes(jobs_file: JobsFile, run_dir: RunDir) -> list[str]:
+    """The notes in words; none if all is as usual, or if no job of the run works in a worktree."""
+    worktrees = [job.workspace for job in jobs_file.jobs if job.workspace.kind == "worktree"]
+    repository = _answered(lambda: repository_of_run(run_dir, jobs_file.folder)) if worktrees else None
+    if repository is None:
+        return []
+    told = []
+    if any(each.branch is None for each in worktrees):
+        told.append(_answered(lambda: _branches_told(repository)))
+    if any(each.base is None for each in worktrees):
+        told.append(_answered(lambda: _uncommitted_told(repository, run_dir)))
+    return [words for words in told if words is not None]
+
+
+def _branches_told(repository: str) -> str | None:
+    """The branches of the run do not begin as usual, for the repository has a branch of that name. Raises GitFailed, OSError."""
+    usual = OUR_BRANCHES.rstrip("/")
+    begins = free_branch(repository, f"{usual}/x").removesuffix("/x")
+    if begins == usual:
         return None
-    try:
-        repository = repository_of_run(run_dir, jobs_file.folder)
-        if repository is None:
-            return None
-        asked = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
-        with _for_a_moment():
-            settings = settled(repository, str(run_dir.repository_settings)).variables
-            changed = git(repository, *asked, env=settings).splitlines()
-    except (GitFailed, OSError, Interrupted):
-        return None  # if git does not work here, the items say so
+    return f"{repository} has a branch {usual}, so the branches of this run begin with {begins}/"
+
+
+def _uncommitted_told(repository: str, run_dir: RunDir) -> str | None:
+    """New worktrees of the run will lack what is not committed. Raises GitFailed, OSError."""
+    settings = settled(repository, str(run_dir.repository_settings)).variables
+    asked = ("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+    changed = git(repository, *asked, env=settings).splitlines()
     if not changed:
         return None
     files = f"{len(changed)} file{'s have' if len(changed) != 1 else ' has'}"
     return f"{files} changes in {repository} that are not committed: worktrees start without them"
 
 
-def branches_told(jobs_file: JobsFile, run_dir: RunDir) -> str | None:
-    """In words: the branches of the run do not begin as usual, for the repository has a branch of that name."""
-    if not any(job.workspace.kind == "worktree" and job.workspace.branch is None for job in jobs_file.jobs):
-        return None
-    usual = OUR_BRANCHES.rstrip("/")
-    try:
-        repository = repository_of_run(run_dir, jobs_file.folder)
-        if repository is None:
-            return None
-        with _for_a_moment():
-            begins = free_branch(repository, f"{usual}/x").removesuffix("/x")
-    except (GitFailed, OSError, Interrupted):
-        return None  # if git does not work here, the items say so
-    if begins == usual:
-        return None
-    return f"{repository} has a branch {usual}, so the branches of this run begin with {begins}/"
-
-
-@contextmanager
-def _for_a_moment() -> Iterator[None]:
-    """Bound all that git is asked within: no worker asks here, which a timeout would end. Raises Interrupted."""
+def _answered(ask: Callable[[], str | None]) -> str | None:
+    """What `ask` has of git within a moment: no worker asks here, which a timeout would end. None: nothing, or no answer."""
     end = time.monotonic() + _PATIENCE_SECONDS
 
     def wait(seconds: float) -> bool:
         time.sleep(seconds)
         return time.monotonic() < end
 
-    with heeding(wait):
-        yield
+    try:
+        with heeding(wait):
+            return ask()
+    except (GitFailed, OSError, Interrupted):
+        return None  # if git does not work here, the items say so
