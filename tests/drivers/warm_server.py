@@ -36,10 +36,12 @@ import msgspec
 
 import orchestrator
 from drivers.forked_process import reset_signals, show_in_proc, take_streams
+from orchestrator.errors import UserError
 from orchestrator.jobsfile import agent_keys, keys
 from orchestrator.jobsfile.language.decode import fields_of
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.profiles import keys as profile_keys
+from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.system.redaction import forms_in
 
 LENGTH = struct.Struct("=I")
@@ -214,13 +216,15 @@ def make_decoders() -> None:
 
 
 def rehearse() -> None:
-    """Do once what commands begin with and Python remembers: the keys of a jobs file, the patterns, what reads a template."""
+    """Do once what commands begin with and Python remembers: keys of a jobs file, patterns, what reads a template, an agent."""
     for tables in (keys, agent_keys, profile_keys):
         for table in vars(tables).values():
             if isinstance(table, type) and issubclass(table, msgspec.Struct) and table is not msgspec.Struct:
                 fields_of(table)
     load_text(REHEARSED, path="/rehearsed.toml", folder="/")
     forms_in({"A_TOKEN": "rehearsed"})
+    with contextlib.suppress(UserError):  # The user's own may be wrong.
+        Profiles().get("claude")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.language.toml_text import parse_toml
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.workers.protocol import AttemptClass
 from orchestrator.workers.protocol.reading import Reading
@@ -117,6 +118,21 @@ def test_a_profile_may_change_a_few_keys_of_the_one_behind_it(config: Path) -> N
     assert mine.command == ["my-claude"]
     assert mine.env == {**shipped.env, "EXTRA": "1"}
     assert mine.reading == shipped.reading
+
+
+def test_a_text_that_was_read_before_is_not_gone_through_again(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run reads its profiles three times: to check its file, to check its copy of that, and to start agents."""
+    put(config / "mine.toml", 'extends = "claude"\nprovider = "first"\n')
+    texts: list[str] = []
+    monkeypatch.setattr(
+        "orchestrator.jobsfile.profiles.load.parse_toml", lambda text, path: texts.append(text) or parse_toml(text, path)
+    )
+    assert Profiles().get("mine").provider == "first"
+    texts.clear()
+    again = Profiles().get("mine")
+    assert (again.provider, again.reading, texts) == ("first", Profiles().get("claude").reading, [])
+    put(config / "mine.toml", 'extends = "claude"\nprovider = "second"\n')
+    assert Profiles().get("mine").provider == "second", "what is in the file now counts"
 
 
 def test_a_new_name_may_extend_another(tmp_path: Path, config: Path) -> None:

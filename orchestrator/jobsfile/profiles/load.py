@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +56,6 @@ class Profiles:
         if folder is not None:
             self._places.insert(0, _Place("jobs file", profiles_beside(folder), files))
         self._read: dict[str, Profile] = {}
-        self._errors: Errors | None = None
 
     def names(self) -> list[str]:
         """All that there are, in order."""
@@ -73,8 +73,9 @@ class Profiles:
         if place is None:
             raise UserError(f"there is no agent {shown(name)}{did_you_mean(name, self.names())}", "orchestrate agents lists them")
         table, text = self._table(name, [])
-        path = place.path_of(name)
-        return decode_profile(table, name=name, origin=place.origin, path=path, text=text, common=self._common_errors())
+        path, errors = place.path_of(name), str(agent_errors_file())
+        common = _errors_of(read_text(errors), errors)
+        return decode_profile(table, name=name, origin=place.origin, path=path, text=text, common=common)
 
     def _places_of(self, name: str) -> Iterator[_Place]:
         """Those that have a profile of this name, the one that counts first."""
@@ -91,24 +92,34 @@ class Profiles:
             raise JobsFileError(below, [problem + did_you_mean(name, [each for each in self.names() if each != name])])
         path = place.path_of(name)
         text = read_text(path, place.files.read)
-        problems = Problems(path, text)
-        table = plain(parse_toml(text, path), (), problems)
-        if lines := problems.lines():
-            raise JobsFileError(path, lines)
+        table = _table_of(text, path)
         # Laid over key by key before anything is checked: what the base has wrong may be mended by what is above it.
-        base = table.pop("extends", None)
+        base = table.get("extends")
         if base is None:
             return table, text
         if not isinstance(base, str):
             raise JobsFileError(path, [f"{path}: extends: expected the name of an agent"])
-        return _laid_over(self._table(base, [*seen, path])[0], table), text
+        own = {key: value for key, value in table.items() if key != "extends"}
+        return _laid_over(self._table(base, [*seen, path])[0], own), text
 
-    def _common_errors(self) -> Errors:
-        if self._errors is None:
-            path = str(agent_errors_file())
-            text = read_text(path)
-            self._errors = decode_errors(parse_toml(text, path), text, path)
-        return self._errors
+
+# Both are remembered by the text: a run reads its profiles to check its file, to check its copy of that, and to start agents.
+
+
+@cache
+def _table_of(text: str, path: str) -> dict[str, Any]:
+    """What a profile's text says, for nobody to change. Raises JobsFileError."""
+    problems = Problems(path, text)
+    table: dict[str, Any] = plain(parse_toml(text, path), (), problems)
+    if lines := problems.lines():
+        raise JobsFileError(path, lines)
+    return table
+
+
+@cache
+def _errors_of(text: str, path: str) -> Errors:
+    """The errors that all profiles have in common. Raises JobsFileError."""
+    return decode_errors(parse_toml(text, path), text, path)
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
