@@ -66,6 +66,13 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000)
 
 
+def pytest_unconfigure() -> None:
+    """Let go of what the workers of tests were forked from: of its socket, still open at the very end, Python 3.12 would warn."""
+    from orchestrator.workers.warm_process import let_go_of_warm_process
+
+    let_go_of_warm_process()
+
+
 def _forget_others_packages() -> None:
     """What the tests start runs this checkout: drop folders of PYTHONPATH that hold somebody else's package `orchestrator`."""
     if "PYTHONPATH" not in os.environ:
