@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from .protocol import MARK_VARIABLE
 
@@ -19,7 +20,7 @@ _PLACE_OF_MAIN = 3
 """Behind the interpreter and its options."""
 
 
-class WorkerTold(NamedTuple):
+class WorkerTold(msgspec.Struct, frozen=True):
     """What the command line of a worker tells: its folder, and the mark of the attempt that its run is nested in (or "")."""
 
     folder: str

@@ -7,13 +7,15 @@ mistake, a value that begins with a dash) is left to click. Both read the same w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
 
 
-class _Form(NamedTuple):
+class _Form(msgspec.Struct, frozen=True):
     """Options of a command, each with the name of what it gives: flags, those with a value, the names that must be given."""
 
     flags: dict[str, str]

@@ -8,12 +8,11 @@ these sets. Nothing here knows a rule: the rules are in `turns`, `resting` and `
 from __future__ import annotations
 
 import heapq
-from typing import NamedTuple
 
 import msgspec
 
 
-class WaitingLine(NamedTuple):
+class WaitingLine(msgspec.Struct, frozen=True):
     """What items of several jobs need besides slots, of their run and of a pool: if one of them lacks it, all do, and none of the
     others is asked.
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import heapq
 
+import msgspec
+
 from orchestrator.core import budget, queueing, shortage, throttle
 from orchestrator.core.agenda import Line, Queue, WaitingLine
 from orchestrator.core.decisions import Decision, StartAttempt
@@ -160,12 +162,12 @@ def _put_in_place(state: RunState, job: JobState) -> None:
     if (queue is None or job.rank not in queue.ranks) and _belongs(state, name, job):
         _stand_in_line(state, name, job)
     for account in job.held:
-        _stand_in_line(state, name._replace(held=account), job)
+        _stand_in_line(state, msgspec.structs.replace(name, held=account), job)
 
 
 def line_of(job: JobState) -> WaitingLine:
     """Where items of the job stand that no account was found for yet."""
-    return job.line._replace(is_unpriced=True) if budget.is_unpriced(job) else job.line
+    return msgspec.structs.replace(job.line, is_unpriced=True) if budget.is_unpriced(job) else job.line
 
 
 def _keep(among: set[int], order: int, is_there: bool) -> None:

@@ -23,7 +23,6 @@ from orchestrator.runs.run_requests import RunRequest
 from orchestrator.shared.nesting.inside import agents_item_around, refuse_inside
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.home import launch_lock
-from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
 from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir
@@ -151,6 +150,8 @@ class _Work(msgspec.Struct, frozen=True):
 
 def _living_run(home: Path, jobs_file: str, work: _Work | None) -> RunDir | None:
     """The newest run of this file (that does `work`, unless None) that has a supervisor, and is no other run's child."""
+    from orchestrator.store.known_runs import list_runs
+
     for run_dir in list_runs(home):
         with suppress(StateRefusedError, FileNotFoundError):
             if not is_locked(run_dir.supervisor_lock):
@@ -181,6 +182,8 @@ def _check_same_work(run_dir: RunDir, work: _Work) -> None:
 
 def _unfinished_run(home: Path, work: _Work, request: RunRequest) -> RunDir | None:
     """The run that was named; else the newest that does this work, is unfinished and young enough."""
+    from orchestrator.store.known_runs import list_runs
+
     for run_dir in list_runs(home):
         # A run that is named goes on whatever it came to, and only if it is that work.
         if request.run_id is not None:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -46,7 +45,7 @@ def format_told(document: bytes) -> int | None:
     return decode_struct(_decode_told, document).format
 
 
-class Format(NamedTuple):
+class Format(msgspec.Struct, frozen=True):
     """How files of one format are read, into today's structs: as the functions of `lines` do that have these names."""
 
     decode_head: Callable[[bytes], CheckpointHead]

@@ -9,7 +9,6 @@ outcome worse or leaves its class; only a loop that asks for the exit code takes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import msgspec
 
@@ -38,7 +37,7 @@ from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome
 Step = Callable[[Flight, Outcome], Outcome]
 
 
-class Means(NamedTuple):
+class Means(msgspec.Struct, frozen=True):
     """How outcomes of this run are judged, by the parts of `attempts` that know their kinds."""
 
     children: ChildRuns
@@ -75,7 +74,10 @@ class AttemptEnds:
         judgements: Judgements,
     ) -> None:
         self._run = run
-        self._children, self._preparer, self._agent_ends, self._loops = means
+        self._children = means.children
+        self._preparer = means.preparer
+        self._agent_ends = means.agent_ends
+        self._loops = means.loops
         self._settlements = settlements
         self._limits = limits
         self._flights = flights

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 import msgspec
 
@@ -37,7 +37,7 @@ from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.protocol import Start
 
 
-class Preparation(NamedTuple):
+class Preparation(msgspec.Struct, frozen=True):
     """How attempts of this run are made ready: their work, the message for a worker, the child run that does it."""
 
     preparer: Preparer
@@ -64,7 +64,9 @@ class AttemptStarts:
         settlements: Settlements,
     ) -> None:
         self._run = run
-        self._preparer, self._messages, self._children = preparation
+        self._preparer = preparation.preparer
+        self._messages = preparation.messages
+        self._children = preparation.children
         self._admission = admission
         self._flights = flights
         self._settlements = settlements

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.listing import choose_items, chosen_record
@@ -32,7 +33,7 @@ from orchestrator.supervisor.restored_jobs import RestoredJobs, assign_slots
 from orchestrator.workers.processes.identity import boot_id
 
 
-class Opened(NamedTuple):
+class Opened(msgspec.Struct, frozen=True):
     """What a session begins with. `restored`: by order, the jobs that are listed already. `resumed`: each attempt that an earlier
     supervisor started and whose end is not recorded, with the slot that it holds from now on.
 

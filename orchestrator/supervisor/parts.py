@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+
+import msgspec
 
 from orchestrator.attempts.agent.answers import AgentEnds
 from orchestrator.attempts.agent.fallback import Chooser
@@ -51,7 +52,7 @@ from orchestrator.supervisor.waits_of_run import WaitsOfRun
 from orchestrator.system.stop_signals import SignalInbox
 
 
-class Brought(NamedTuple):
+class Brought(msgspec.Struct, frozen=True):
     """What a session brings for its run. `restored`: what the core shall know of a job that is listed once more."""
 
     options: SessionOptions
@@ -65,7 +66,8 @@ class Parts:
     """All parts of one run. `opened` lets go of them; attempts that run go on then, and leave their outcomes on disk."""
 
     def __init__(self, run: Run, brought: Brought, opened: ExitStack) -> None:
-        options, self.engine, signals, selector, restored = brought
+        options, selector = brought.options, brought.selector
+        self.engine = brought.engine
         self.run = run
 
         # What runs.
@@ -97,7 +99,7 @@ class Parts:
         )
         self.joiners = Joiners(run, self.settlements)
         self.gates = Gates(run, contexts, selector, self.settlements, options.attendant)
-        self.lists = ItemLists(run, contexts, selector, restored)
+        self.lists = ItemLists(run, contexts, selector, brought.restored)
         self.limits = AccountLimits(run, parks, self.missing)
         admission = Admission(run, resources, self.missing, self.engine, self.tokens)
         preparation = Preparation(preparer, messages, children)
@@ -117,7 +119,7 @@ class Parts:
         board = WaitBoard(run.dir, messages.run_mark, options.ancestors)
         self.waits = WaitsOfRun(run, board, self.tokens, self.missing, self.flights, is_nested=options.nesting is not None)
         opened.callback(self.waits.close)
-        self.signals = sources.Signals(signals)
+        self.signals = sources.Signals(brought.signals)
         self.attempts = sources.Attempts(self.flights, self.engine)
         self.inbox = Inbox(self._sources())
         opened.callback(self.inbox.close)

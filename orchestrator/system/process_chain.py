@@ -74,9 +74,9 @@ def _read(pid: int) -> tuple[Process, int] | None:
     told = kernel_told(pid)
     if told is None:
         return None
-    name, fields = told
+    fields = told.fields
     terminal = _terminal(os.major(int(fields[4])), os.minor(int(fields[4])))
-    process = Process(pid, name.decode("utf-8", "replace"), int(fields[3]), terminal, int(fields[19]))
+    process = Process(pid, told.name.decode("utf-8", "replace"), int(fields[3]), terminal, int(fields[19]))
     return process, int(fields[1])
 
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from heapq import heapify, heappop, heapreplace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from orchestrator.system.wording import harmless_json
 
@@ -46,15 +46,15 @@ _BEGIN_BLOCK = rb"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----"
 _END_BLOCK = rb"-----END [A-Z ]{0,30}PRIVATE KEY-----"
 
 
-class _Shape(NamedTuple):
-    """A kind of key: `before` (one character, if any), then the needle, which is quick to look for, then `rest`."""
+class _Shape:
+    """A kind of key: `before` (one character, if any), then the needle, which is quick to look for, then `rest`.
 
-    name: str
-    needle: bytes
-    rest: bytes
-    before: bytes = b""
-    is_word: bool = True
-    """The key does not begin in the middle of a word."""
+    `is_word`: the key does not begin in the middle of a word.
+    """
+
+    def __init__(self, name: str, needle: bytes, rest: bytes, before: bytes = b"", is_word: bool = True) -> None:
+        self.name, self.needle, self.rest = name, needle, rest
+        self.before, self.is_word = before, is_word
 
     @property
     def pattern(self) -> bytes:
@@ -122,12 +122,11 @@ def is_telling(name: str) -> bool:
     return name.isidentifier() and re.search(_TELLING, name) is not None and re.search(_ONLY_ABOUT_ONE, name) is None
 
 
-class _Seeker(NamedTuple):
+class _Seeker:
     """How one secret is found. Without a `pattern` the needle is the secret; if the pattern has a group, the group is."""
 
-    name: bytes
-    needle: bytes
-    pattern: bytes | None = None
+    def __init__(self, name: bytes, needle: bytes, pattern: bytes | None = None) -> None:
+        self.name, self.needle, self.pattern = name, needle, pattern
 
     def seek(self, data: bytes, begin: int) -> int:
         """Where the next candidate begins, from `begin` on; -1: there is none. With a pattern it is a secret."""

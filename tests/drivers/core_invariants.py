@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from orchestrator.core.resting import has_money, is_at_rest
 from orchestrator.core.scheduling import has_free_place, may_start
 from orchestrator.core.states import JobState, Pending, Phase, Running, RunState, Stop, Waiting
@@ -93,7 +95,7 @@ def _check_turn(state: RunState, job: JobState) -> None:
     if not has_free_place(job) or order in agenda.lacking:
         return
     lines = [line_of(job)] if now else []
-    lines += [line_of(job)._replace(held=account) for account, indices in held.items() if indices]
+    lines += [msgspec.structs.replace(line_of(job), held=account) for account, indices in held.items() if indices]
     for name in lines:
         assert name in agenda.lines, f"nobody stands in the line of {job.rules.id}"
         line, pool = agenda.lines[name], job.rules.pool

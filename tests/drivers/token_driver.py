@@ -110,7 +110,7 @@ class Run:
             self._session = subprocess.Popen(["sleep", "600"])
             pid = self._session.pid
             own = self.desk._holdings.session
-            self.desk._holdings.session = own._replace(pid=pid, start_ticks=start_ticks(pid) or -1)
+            self.desk._holdings.session = msgspec.structs.replace(own, pid=pid, start_ticks=start_ticks(pid) or -1)
 
     def ask(self, number: int = 0, *, payload: str = "p", token: str = TOKEN, **keys: Any) -> Answer:
         return self.desk.ask_for_token(self.asking(number, payload=payload, token=token, **keys))

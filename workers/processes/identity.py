@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import time
 from functools import cache
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 HAS_PROC = os.path.exists("/proc/self/stat")
 
@@ -77,7 +79,7 @@ def is_same_process(pid: int, ticks: int, boot: str) -> bool:
     return boot == boot_id() and start_ticks(pid) == ticks
 
 
-class KernelTold(NamedTuple):
+class KernelTold(msgspec.Struct, frozen=True):
     """What /proc/PID/stat tells: the name of the command, and the fields behind it, the state first."""
 
     name: bytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -68,7 +68,7 @@ def follow_parent(old: Iterable[Any], gone: Collection[int], parent: Sequence[An
     return Relisted([parent[index] for index in range(count, len(parent))], left, back)
 
 
-class Work(NamedTuple):
+class Work(msgspec.Struct, frozen=True):
     """By what an item is known whose value is lost: what it does (the hash of it), what it is called; None: not known."""
 
     payload: str | None

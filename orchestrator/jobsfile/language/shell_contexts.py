@@ -5,7 +5,7 @@ The script comes as one string in which a lone surrogate stands for each placeho
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 PLACEHOLDER = "\ud800"
 """A placeholder that becomes quoted words."""
@@ -16,7 +16,7 @@ BRANCH_OPEN, BRANCH_NEXT, BRANCH_CLOSE = "\ud802", "\ud803", "\ud804"
 BRANCHES = BRANCH_OPEN + BRANCH_NEXT + BRANCH_CLOSE
 
 
-class HereDocument(NamedTuple):
+class HereDocument(msgspec.Struct, frozen=True):
     """One that `<<` has announced. `is_quoted`: nothing is expanded in its body."""
 
     delimiter: str
@@ -24,7 +24,7 @@ class HereDocument(NamedTuple):
     is_quoted: bool
 
 
-class Context(NamedTuple):
+class Context(msgspec.Struct, frozen=True):
     """One context of the shell's reading. `is_loose`: one that shells read in different ways."""
 
     kind: str

@@ -9,7 +9,6 @@ It refuses to handle: who may take a token (`asks`), what comes of the work (`pu
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 import msgspec
 
@@ -23,7 +22,7 @@ from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 
 
-class Session(NamedTuple):
+class Session(msgspec.Struct, frozen=True):
     """Which supervisor it is, as a record names it."""
 
     pid: int
@@ -115,7 +114,7 @@ class Holdings:
                 worker=worker,
                 sequence=sequence,
                 mark=mark,
-                **self.session._asdict(),
+                **msgspec.structs.asdict(self.session),
             ),
             promotions=held.promotions,
             output=held.output,
@@ -181,7 +180,7 @@ class Holdings:
         # Name this session in the record while the lock is ours.
         try:
             assert held.record is not None
-            holder = msgspec.structs.replace(held.record.holder, **self.session._asdict())
+            holder = msgspec.structs.replace(held.record.holder, **msgspec.structs.asdict(self.session))
             held.record = msgspec.structs.replace(held.record, holder=holder)
             self._files.write_held(held.record)
         finally:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -95,7 +95,7 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 _decode: Callable[[bytes], TokenRecord] = json_decoder(TokenRecord)
 
 
-class TokenPaths(NamedTuple):
+class TokenPaths(msgspec.Struct, frozen=True):
     """The files of one token. `temporary`: what becomes the record by rename.
 
     As text: each item needs them several times, and pathlib would take a quarter of the time that a token costs.
