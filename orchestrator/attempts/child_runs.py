@@ -10,8 +10,6 @@ It refuses to handle: asking a child to end (`supervisor/child_asks`).
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 import msgspec
 
 from orchestrator.attempts.flight import Flight
@@ -25,6 +23,7 @@ from orchestrator.store.run_history import RunHistory
 from orchestrator.store.settings_records import RunOptions
 from orchestrator.store.spending import children_of
 from orchestrator.store.spending_records import AgentSpent, Spent
+from orchestrator.system.digests import sha256_hex
 from orchestrator.views.happenings import OpenQuestion
 from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome
 
@@ -37,7 +36,7 @@ def child_id(parent: str, item: str, attempt: int) -> str:
     name = f"{parent}.{item.replace(':', '.')}" + (f"-{attempt}" if attempt > 1 else "")
     if len(name) <= LONGEST_RUN_ID and ".." not in name:  # a run's id may end in a dot
         return name
-    return f"{name[: LONGEST_RUN_ID - _HASH_LETTERS - 1].replace('..', '.')}-{sha256(name.encode()).hexdigest()[:_HASH_LETTERS]}"
+    return f"{name[: LONGEST_RUN_ID - _HASH_LETTERS - 1].replace('..', '.')}-{sha256_hex(name.encode())[:_HASH_LETTERS]}"
 
 
 class ChildRuns:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
@@ -33,6 +32,7 @@ from orchestrator.jobsfile.kept_files import FROM_DISK, Files
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.language.values import ValueRefused, check_token, kind_in_words
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
+from orchestrator.system.digests import sha256_hex
 from orchestrator.system.own_command import own_argv
 from orchestrator.workers.byte_text import bytes_of_text, comparable_json, encode_json
 from orchestrator.workers.protocol import Creates
@@ -213,7 +213,7 @@ def _payload(does: tuple[Any, ...], creates: Creates | None) -> str:
     if creates is not None:
         stem = os.path.basename(creates.temporary)[: len(".0123456789ab.part")]
         encoded = encoded.replace(stem.encode(), b".part")
-    return sha256(encoded).hexdigest()[:16]
+    return sha256_hex(encoded)[:16]
 
 
 # The parts of an attempt.
@@ -368,7 +368,7 @@ def _creates(path: str, cwd: str, temporary_suffix: str) -> Creates:
 
 
 def _stem(final: str, temporary_suffix: str) -> str:
-    return f".{sha256(bytes_of_text(final + temporary_suffix)).hexdigest()[:12]}.part"
+    return f".{sha256_hex(bytes_of_text(final + temporary_suffix))[:12]}.part"
 
 
 def _suffixes(name: str) -> str:

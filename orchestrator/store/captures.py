@@ -5,7 +5,6 @@ Nothing here trusts a file by its name: what is not what was recorded is a Captu
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.digests import sha256_hex
 from orchestrator.workers.files.contents import copy_content
 from orchestrator.workers.files.opening import open_file, open_found
 from orchestrator.workers.files.syncing import make_folder, run_folder_of
@@ -37,7 +37,7 @@ def read_capture(capture: Capture, run_dir: RunDir) -> bytes:
             data = file.read()
     except OSError as error:
         raise CaptureMismatch(f"{path}: {error.strerror}") from error
-    _compare(path, capture, len(data), hashlib.sha256(data).hexdigest())
+    _compare(path, capture, len(data), sha256_hex(data))
     return data
 
 
@@ -67,6 +67,8 @@ def verify_capture(capture: Capture, run_dir: RunDir) -> None:
     """Raise CaptureMismatch unless the whole stream can be read as it was recorded. Memory does not grow with its size."""
     if capture.inline is not None or capture.size == 0:
         return
+    import hashlib
+
     path = capture_path(capture, run_dir)
     try:
         with _whole(path, capture) as file:

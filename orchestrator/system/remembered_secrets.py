@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
 
 import msgspec
 
@@ -51,7 +50,7 @@ class Sketches:
     """The sketches of what is searched: of the same bytes one is made, however many secrets are looked for."""
 
     def __init__(self, key: bytes) -> None:
-        bits = blake2b(b"sketch", key=key, digest_size=32).digest()
+        bits = _hashed(key, b"sketch", 32)
         self._table = bytes(bits[byte >> 3] >> (byte & 7) & 1 for byte in range(256))
         self._data = b""
         self._sketch = b""
@@ -104,4 +103,10 @@ def _remembered(key: bytes, sketches: Sketches, form: bytes, name: str) -> Remem
 
 
 def _digest(key: bytes, data: bytes) -> bytes:
-    return blake2b(data, key=key, digest_size=_DIGEST_BYTES).digest()
+    return _hashed(key, data, _DIGEST_BYTES)
+
+
+def _hashed(key: bytes, data: bytes, size: int) -> bytes:
+    from hashlib import blake2b  # where there is a secret: it loads OpenSSL
+
+    return blake2b(data, key=key, digest_size=size).digest()

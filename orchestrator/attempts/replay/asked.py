@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from hashlib import sha256
 
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.digests import sha256_hex
 from orchestrator.system.redaction import Redactor
 
 _LONGEST = 64
@@ -32,7 +32,7 @@ def compared(parts: Mapping[str, str], places: Mapping[str, str], redactor: Reda
         text = redactor.redact_text(text)
         is_long = name in _HASHED or len(text) > _LONGEST
         if text:
-            asked[name] = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16] if is_long else text
+            asked[name] = sha256_hex(text.encode("utf-8", "surrogatepass"))[:16] if is_long else text
     return asked
 
 

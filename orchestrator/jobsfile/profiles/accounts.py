@@ -6,7 +6,6 @@ profile's `account_env`. It names files, so of the provider only letters, digits
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 
@@ -18,6 +17,8 @@ _DIGITS = 8
 
 def account_of(profile: Profile, declared: Mapping[str, str | None], environ: Mapping[str, str]) -> str:
     """The key of the account that the agent uses with `declared` (None: removed) laid over its profile's `env` and `environ`."""
+    import hashlib
+
     seen: dict[str, str | None] = {**environ, **profile.env, **declared}
     values = {name: seen.get(name) for name in profile.account_env}
     # A variable that is set to nothing is for most CLIs none.

@@ -11,7 +11,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +21,7 @@ from orchestrator.jobsfile.model import OutputKind
 from orchestrator.store.durable_file import unwritable, write_all
 from orchestrator.store.formats import format_told
 from orchestrator.store.home import tokens_folder
+from orchestrator.system.digests import sha256_hex
 from orchestrator.workers.byte_text import encode_json, json_decoder
 from orchestrator.workers.files.opening import StrangeFileError, open_file, read_file
 from orchestrator.workers.foreign import ForeignBytesError, decode_struct
@@ -114,7 +114,7 @@ class TokenFiles:
 
     def key_of(self, token: str) -> str:
         """What the names of the token's files begin with."""
-        return sha256(token.encode()).hexdigest()[:32]
+        return sha256_hex(token.encode())[:32]
 
     def paths(self, token: str) -> TokenPaths:
         key = self.key_of(token)
