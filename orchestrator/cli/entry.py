@@ -63,7 +63,9 @@ def _run(words: list[str], invocation: Invocation) -> int:
         write_bytes(f"orchestrate {__version__}\n".encode())
         return 0
 
-    _load_structs()
+    from orchestrator.system.lean_imports import load_lean
+
+    load_lean()
     from orchestrator.cli.plain_words import plain_call
 
     if (call := plain_call(words)) is not None:
@@ -86,17 +88,6 @@ def _run(words: list[str], invocation: Invocation) -> int:
 
         path = mistake.ctx.command_path if mistake.ctx is not None else "orchestrate"
         raise UserError(mistake.format_message(), f"see {path} --help") from None
-
-
-def _load_structs() -> None:
-    """Have msgspec take from `typing` what it would take from `typing_extensions`, where that is installed: it costs as much."""
-    if "typing_extensions" in sys.modules:
-        return
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    try:
-        import msgspec  # noqa: F401
-    finally:
-        del sys.modules["typing_extensions"]  # others may have it
 
 
 def _flush_stdout() -> None:

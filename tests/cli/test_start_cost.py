@@ -57,9 +57,11 @@ def test_a_run_without_a_terminal_loads_nothing_that_it_does_not_need(tmp_path: 
     loaded = modules_after(f"import sys; sys.argv = {words}; from orchestrator.cli import main; assert main() == 0", env)
     draws_or_serves = {"rich", "asyncio", "distributed", "starlette", "yaml", "jsonschema", "email", "tarfile", "gzip", "shutil"}
     for_few = {"typing_extensions", "jinja2", "subprocess", "tempfile", "ssl", "difflib", "csv", "graphlib", "importlib.metadata"}
+    of_functions_never_called = {"hashlib", "platform", "urllib.parse", "ipaddress"}
     of_readers_of_words = {"click", "inspect", "dataclasses", "gettext", "locale", "json", "shlex"}
     locks_by_more_than_a_call = {"filelock", "logging", "secrets"}
     assert not (draws_or_serves | for_few | of_readers_of_words | locks_by_more_than_a_call) & set(loaded)
+    assert not of_functions_never_called & set(loaded)
     assert len(own_of(loaded)) <= MOST_OF_A_RUN, TOO_MANY
     assert len(loaded) - len(own_of(loaded)) <= MOST_OF_OTHERS, TOO_MANY
 
