@@ -41,7 +41,7 @@ PARTS = {
     "start: read the records": ("store.run_store:RunStore.open",),
     "start: restore what is recorded": ("supervisor.session:open_session",),
     "start: join the parts": ("supervisor.session:Parts",),
-    "waiting": ("selectors:DefaultSelector.select",),
+    "waiting": ("supervisor.inbox:Inbox._readable",),
     "reading news": ("supervisor.inbox:Inbox.wait",),
     "ends": ("supervisor.attempt_ends:AttemptEnds.take_in", "supervisor.attempt_ends:AttemptEnds.judged"),
     "ends: settlement": ("supervisor.settlements:Settlements.settle",),
@@ -63,7 +63,7 @@ PARTS = {
     "end: last records": ("supervisor.run_end:RunEnd.record",),
     "end: workers go": ("engines.local:LocalEngine.close",),
 }
-"""What is told, in this order, and where it is done: a module of ours (or Python's) and a function or a method in it. The time of
+"""What is told, in this order, and where it is done: a module of ours and a function or a method in it. The time of
 a part is without that of the parts that it calls."""
 
 SYNC = "store.syncer:_try_sync"
@@ -263,7 +263,7 @@ class Profile:
 def _replace(place: str, by: Callable[[Any], Any], put_back: ExitStack) -> None:
     module, _, names = place.partition(":")
     *outer, name = names.split(".")
-    where: Any = importlib.import_module(module if module == "selectors" else f"orchestrator.{module}")
+    where: Any = importlib.import_module(f"orchestrator.{module}")
     for each in outer:
         where = getattr(where, each)
     # As it stands in the class: a class method is bound when it is asked for.
