@@ -9,8 +9,11 @@ if TYPE_CHECKING:
 else:
     try:
         from _sha256 import sha256
-    except ImportError:  # a Python that has it elsewhere
-        from hashlib import sha256
+    except ImportError:
+        try:
+            from _sha2 import sha256  # from Python 3.12 on
+        except ImportError:
+            from hashlib import sha256
 
 _MOST_OF_SHORT_BYTES = 10_000
 
