@@ -161,7 +161,7 @@ class Deadlines:
     def _has_living_agent(self, watched: _Watched) -> bool:
         lines = lines_of(self._run_dir, watched.process.worker, watched.attempt.start.sequence) or []
         spawned = [line for line in lines if isinstance(line, Spawned)]
-        return any(process_state(line.pid, line.start_ticks) not in ("", "Z", "X") for line in spawned[-1:])
+        return any(process_state(line.pid, line.start_ticks, line.ticks_more) not in ("", "Z", "X") for line in spawned[-1:])
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -106,7 +106,7 @@ def test_one_that_ends_between_the_look_and_the_signal_is_told_by_its_end(
     assert driver.worker is not None
     os.kill(driver.worker.pid, signal.SIGKILL)
     os.waitpid(driver.worker.pid, 0)
-    monkeypatch.setattr("orchestrator.engines.deadlines.process_state", lambda _pid, _ticks: "T")
+    monkeypatch.setattr("orchestrator.engines.deadlines.process_state", lambda *_: "T")
     look(driver, later)
     assert isinstance(driver.until_over(), OutcomeArrived | AttemptLost), "it may not have begun yet"
 

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.workers.processes.identity import boot_clock, boot_id, is_same_process, start_ticks, start_ticks_of_child
+from orchestrator.workers.processes.identity import (
+    boot_clock,
+    boot_id,
+    is_same_process,
+    process_state,
+    start_ticks,
+    start_ticks_of_child,
+)
 
 
 @pytest.fixture(params=["sleep", "a) R 1 (b", "\u00fc ) "])
@@ -48,12 +55,26 @@ def test_ticks_by_the_clock_are_the_kernels() -> None:
     for _ in range(200):
         clock = boot_clock()
         pid = os.posix_spawn("/bin/true", ["true"], {})
-        by_clock = start_ticks_of_child(pid, clock)
-        assert by_clock == start_ticks(pid)
+        ticks, more = start_ticks_of_child(pid, clock)
+        assert is_same_process(pid, ticks, boot_id(), more)
         os.waitpid(pid, 0)
 
 
-def test_a_clock_that_moved_on_is_not_trusted() -> None:
+def test_a_child_whose_spawn_lasted_some_ticks_started_in_one_of_these() -> None:
+    now = start_ticks(os.getpid())
+    assert now is not None
+    before, after = (now - 2, 2), (now + 1, 2)
+    assert is_same_process(os.getpid(), before[0], boot_id(), before[1])
+    assert process_state(os.getpid(), *before) == "R"
+    assert not is_same_process(os.getpid(), before[0], boot_id(), before[1] - 1)
+    assert not is_same_process(os.getpid(), after[0], boot_id(), after[1])
+    assert process_state(os.getpid(), *after) == ""
+
+
+def test_no_time_that_a_spawn_lasts_is_too_long() -> None:
+    clock = boot_clock()
     pid = os.posix_spawn("/bin/true", ["true"], {})
-    assert start_ticks_of_child(pid, boot_clock() - 10**12) == start_ticks(pid)
+    ticks, more = start_ticks_of_child(pid, clock - 10**9)
+    assert more >= 100
+    assert is_same_process(pid, ticks, boot_id(), more)
     os.waitpid(pid, 0)

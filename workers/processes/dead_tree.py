@@ -76,7 +76,7 @@ def _tree_of_dead_worker(lines: Sequence[LogLine], mark: str, folder: str | None
     # The agent itself, if it is the same process still: its pid may be another's by now.
     spawned = _running_attempt(lines, mark)
     agent: psutil.Process | None = None
-    if spawned is not None and is_same_process(spawned.pid, spawned.start_ticks, boot_id()):
+    if spawned is not None and is_same_process(spawned.pid, spawned.start_ticks, boot_id(), spawned.ticks_more):
         try:
             agent = psutil.Process(spawned.pid)
         except psutil.NoSuchProcess:

@@ -43,12 +43,15 @@ def start_ticks(pid: int) -> int | None:
     return None if told is None else int(told.fields[19])
 
 
-def process_state(pid: int, ticks: int) -> str:
-    """The state of the process that had this pid and start, in the kernel's letter (T: stopped, Z: a zombie); "": it is gone."""
+def process_state(pid: int, ticks: int, more: int = 0) -> str:
+    """The state of the process that had this pid and start, in the kernel's letter (T: stopped, Z: a zombie); "": it is gone.
+
+    `more`: as of `is_same_process`.
+    """
     if not HAS_PROC:
         return _state_by_psutil(pid) if _start_microseconds(pid) == ticks else ""
     told = kernel_told(pid)
-    return told.fields[0].decode() if told is not None and int(told.fields[19]) == ticks else ""
+    return told.fields[0].decode() if told is not None and ticks <= int(told.fields[19]) <= ticks + more else ""
 
 
 def is_stopped_process(state: str) -> bool:
@@ -61,22 +64,27 @@ def boot_clock() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if HAS_PROC else 0
 
 
-def start_ticks_of_child(pid: int, clock_before: int) -> int:
-    """`start_ticks` of a child that was just made, after `clock_before`, and not yet waited for.
+def start_ticks_of_child(pid: int, clock_before: int) -> tuple[int, int]:
+    """The least `start_ticks` of a child that was just made, after `clock_before`, and not yet waited for; and how many more they
+    may be.
 
-    Reading /proc of a process that is in its exec costs 40 µs, a tenth of the whole spawn; mostly both moments lie in one tick.
+    As exact as what the kernel tells: until it is waited for no other process has its pid. To read that of a process which is in
+    its exec costs 40 µs, a tenth of the whole spawn, and where many processes wait for few processors most spawns last ticks.
     """
-    ticks = clock_before // _TICK_NANOSECONDS
-    if clock_before and boot_clock() // _TICK_NANOSECONDS == ticks:
-        return ticks
+    if clock_before:
+        ticks = clock_before // _TICK_NANOSECONDS
+        return ticks, boot_clock() // _TICK_NANOSECONDS - ticks
     read = start_ticks(pid)
     assert read is not None, "a child that was not waited for has start ticks"
-    return read
+    return read, 0
 
 
-def is_same_process(pid: int, ticks: int, boot: str) -> bool:
-    """Whether the process that had this pid, start and boot exists still (as a zombie too)."""
-    return boot == boot_id() and start_ticks(pid) == ticks
+def is_same_process(pid: int, ticks: int, boot: str, more: int = 0) -> bool:
+    """Whether the process that had this pid, start (`ticks`, or up to so many `more`) and boot exists still (as a zombie too)."""
+    if boot != boot_id():
+        return False
+    found = start_ticks(pid)
+    return found is not None and ticks <= found <= ticks + more
 
 
 class KernelTold(msgspec.Struct, frozen=True):

@@ -98,11 +98,11 @@ class ProcessRunner:
     def _tell_of_spawn(self, start: Start, spawned: Spawn) -> None:
         """If this line cannot be written the process runs on: the mark in its environment leads to it as well."""
         try:
-            ticks = start_ticks_of_child(spawned.pid, spawned.clock_before)
+            ticks, more = start_ticks_of_child(spawned.pid, spawned.clock_before)
         except OSError as error:
             self._on_log_error(error)
         else:
-            self._append(Spawned(sequence=start.sequence, pid=spawned.pid, start_ticks=ticks))
+            self._append(Spawned(sequence=start.sequence, pid=spawned.pid, start_ticks=ticks, ticks_more=more))
 
 
 def enter(folder: str, bounds: str | None = None) -> None:

@@ -22,12 +22,16 @@ class Begun(msgspec.Struct, frozen=True, tag="begun", kw_only=True, omit_default
     """What the kernel had killed for want of memory by then (`workers.processes.oom_kills`); None: not known."""
 
 
-class Spawned(msgspec.Struct, frozen=True, tag="spawned", kw_only=True):
-    """Line of a worker's log, written at once after the agent started: its pid (also its session) and kernel start ticks."""
+class Spawned(msgspec.Struct, frozen=True, tag="spawned", kw_only=True, omit_defaults=True):
+    """Line of a worker's log, written at once after the agent started: its pid (also its session) and kernel start ticks.
+
+    Where its spawn lasted some ticks it started in one of these: `ticks_more` are so many behind the first.
+    """
 
     sequence: int
     pid: int
     start_ticks: int
+    ticks_more: int = 0
 
 
 class SessionSeen(msgspec.Struct, frozen=True, tag="session", kw_only=True):

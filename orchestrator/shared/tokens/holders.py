@@ -67,9 +67,9 @@ class Holders:
 
     def pids(self, holder: Holder) -> list[int]:
         """The processes that do the work, as far as they live: the supervisor, the agent."""
-        spawned = [(line.pid, line.start_ticks) for line in self._lines(holder) if isinstance(line, Spawned)]
-        found = [(holder.pid, holder.start_ticks), *spawned]
-        return [pid for pid, ticks in found if is_same_process(pid, ticks, holder.boot_id)]
+        spawned = [(line.pid, line.start_ticks, line.ticks_more) for line in self._lines(holder) if isinstance(line, Spawned)]
+        found = [(holder.pid, holder.start_ticks, 0), *spawned]
+        return [pid for pid, ticks, more in found if is_same_process(pid, ticks, holder.boot_id, more)]
 
     def left_verdict(self, record: TokenRecord) -> tuple[Outcome, bool] | None:
         """The outcome that a dead holder came to without publishing it, and whether it is a success; None if there is none.
