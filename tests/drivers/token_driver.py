@@ -71,7 +71,8 @@ class Worker:
         self._log.append(Begun(sequence=sequence, boot_id=boot_id(), mark=mark))
 
     def spawned(self, pid: int, ticks: int, sequence: int = 0) -> None:
-        self._log.append(Spawned(sequence=sequence, pid=pid, start_ticks=ticks))
+        # As of a spawn that lasted into its next tick.
+        self._log.append(Spawned(sequence=sequence, pid=pid, start_ticks=ticks - 1, ticks_more=1))
 
     def ends(self, what: Outcome, sequence: int = 0) -> None:
         self._log.append(Ended(sequence=sequence, outcome=what))
