@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from orchestrator.reading.large_output import LargeOutput
+from orchestrator.store.source_file import BLOCK_BYTES
 from orchestrator.system.wording import at_time, harmless_json, lasting, shown
-from orchestrator.views.json_lines import json_line
+from orchestrator.views.json_lines import append_json, harmless_lines, json_line
 from orchestrator.views.tables import aligned
 
 Row = dict[str, Any]
@@ -20,40 +21,41 @@ _CELL_WIDTH = 60
 
 def as_json(rows: Iterable[Row], _fields: list[str]) -> Iterator[bytes]:
     """One list, a result a line."""
-    before = b"[\n"
-    for row in rows:
-        yield before
-        yield from _object(row)
-        before = b",\n"
-    yield b"[]\n" if before == b"[\n" else b"\n]\n"
+    return _objects(rows, b"[\n", b",\n", b"\n]\n", b"[]\n")
 
 
 def as_jsonl(rows: Iterable[Row], _fields: list[str]) -> Iterator[bytes]:
     """An object a line."""
-    for row in rows:
-        if isinstance(row.get("output"), LargeOutput):
-            yield from _object(row)
-            yield b"\n"
-        else:
-            yield json_line(row)
+    return _objects(rows, b"", b"\n", b"\n", b"")
 
 
 def as_csv(rows: Iterable[Row], fields: list[str]) -> Iterator[bytes]:
     """A line of names, then a row a result. Text is as it is, null empty, all else JSON."""
+    import csv
+
+    buffer = io.StringIO(newline="")
+    write_row = csv.writer(buffer, lineterminator="\n").writerow
+
+    def written() -> bytes:
+        text = buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+        return text.encode("utf-8", "surrogateescape")
+
     for row in itertools.chain([dict(zip(fields, fields, strict=True))], rows):
-        line = list(row.values())
-        # Cells between two large ones are written at once; mostly that is the whole row.
-        small: list[Any] = []
-        for number, value in enumerate(line):
-            if not isinstance(value, LargeOutput):
-                small.append(_cell(value))
-                continue
-            yield _csv_line(small) + (b"," if small else b"") + b'"'
-            for piece in value.text():
-                yield piece.replace('"', '""').encode("utf-8", "surrogateescape")
-            yield b'"' + (b"," if number < len(line) - 1 else b"")
-            small = []
-        yield _csv_line(small) + b"\n"
+        if type(row.get("output")) is LargeOutput:
+            yield written()
+            yield from _large_csv_line(list(row.values()))
+            continue
+        cells = [value if type(value) is int else _cell(value) for value in row.values()]
+        # Of a cell that is empty and alone the writer would make quotes.
+        if cells == [""]:
+            buffer.write("\n")
+        else:
+            write_row(cells)
+        if buffer.tell() >= BLOCK_BYTES:
+            yield written()
+    yield written()
 
 
 def as_table(rows: Iterable[Row], fields: list[str]) -> Iterator[bytes]:
@@ -70,11 +72,30 @@ FORMS: dict[str, Callable[[Iterable[Row], list[str]], Iterator[bytes]]] = {
 }
 
 
-def _object(row: Row) -> Iterator[bytes]:
-    """The row as one JSON object, without an end of line."""
-    if not isinstance(row.get("output"), LargeOutput):
-        yield json_line(row)[:-1]
-        return
+def _objects(rows: Iterable[Row], first: bytes, between: bytes, last: bytes, nothing: bytes) -> Iterator[bytes]:
+    """Each row as a JSON object, with this before the first, between two, and behind the last; `nothing` if there is none.
+
+    In blocks that end with `between`: memory grows with no more than one row.
+    """
+    buffer = bytearray()
+    before = first
+    for row in rows:
+        buffer += before
+        before = between
+        is_large = type(row.get("output")) is LargeOutput
+        if is_large or len(buffer) >= BLOCK_BYTES:
+            yield harmless_lines(bytes(buffer))
+            buffer.clear()
+        if is_large:
+            yield from _large_object(row)
+        else:
+            append_json(row, buffer)
+    yield harmless_lines(bytes(buffer))
+    yield nothing if before is first else last
+
+
+def _large_object(row: Row) -> Iterator[bytes]:
+    """A row with a large output as a JSON object."""
     before = b"{"
     for name, value in row.items():
         yield before + json_line(name)[:-1] + b":"
@@ -84,6 +105,21 @@ def _object(row: Row) -> Iterator[bytes]:
             yield json_line(value)[:-1]
         before = b","
     yield b"}"
+
+
+def _large_csv_line(values: list[Any]) -> Iterator[bytes]:
+    """A row with a large output. Cells that stand before or behind that are written at once."""
+    small: list[Any] = []
+    for number, value in enumerate(values):
+        if not isinstance(value, LargeOutput):
+            small.append(_cell(value))
+            continue
+        yield _csv_line(small) + (b"," if small else b"") + b'"'
+        for piece in value.text():
+            yield piece.replace('"', '""').encode("utf-8", "surrogateescape")
+        yield b'"' + (b"," if number < len(values) - 1 else b"")
+        small = []
+    yield _csv_line(small) + b"\n"
 
 
 def _csv_line(cells: list[str]) -> bytes:

@@ -47,7 +47,8 @@ def command(
     from orchestrator.cli.result_forms import FORMS
     from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
     from orchestrator.cli.shown_run import open_run_to_show
-    from orchestrator.reading.item_result import RESULT_FIELDS, items_seen_as, shown_result, shown_rounds
+    from orchestrator.reading.item_result import RESULT_FIELDS, items_seen_as, shown_rounds
+    from orchestrator.reading.many_results import shown_results
 
     if as_json:
         form = "json"
@@ -59,8 +60,7 @@ def command(
         of_items = (shown_rounds(reader, *item, with_output=with_output) for item in items_seen_as(reader))
         results: Iterable[dict[str, Any]] = itertools.chain.from_iterable(of_items)
     else:
-        items = items_seen_as(reader, status=None if status is None else Status(status))
-        results = (shown_result(reader, *item, with_output=with_output) for item in items)
+        results = shown_results(reader, status=None if status is None else Status(status), with_output=with_output)
     # Chosen by the status that is shown: a gate that asks is shown as waiting, whatever is recorded.
     if status is not None:
         results = (each for each in results if each["status"] == status)
@@ -74,7 +74,7 @@ def command(
     # A cell of a table is cut: half of a secret would not be found any more.
     if form == "table":
         rows = (without_secrets(row, redactor) for row in rows)
-    watched = WatchedRows(rows)
+    watched = WatchedRows(rows, chosen)
     write_to(path, without_secrets_in_blocks(FORMS[form](watched, chosen), watched, redactor))
     return 0
 

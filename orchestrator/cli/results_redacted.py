@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 from orchestrator.cli.result_forms import Row, text_in_table
@@ -12,8 +14,8 @@ from orchestrator.system.redaction import Redactor
 from orchestrator.views.json_lines import json_line
 
 _TEXTS = (str, list, dict, LargeOutput)
-_BARE = frozenset({type(None), bool, int, float})
-"""Most values are of these types: no secret is in them."""
+_OUR_WORDS = frozenset({"index", "status", "class", "exit_code", "attempts", "started_at", "finished_at", "duration_s"})
+"""Fields of each result that are numbers, or words of ours: no secret is in them."""
 
 
 def without_secrets(row: Row, redactor: Redactor) -> Row:
@@ -24,22 +26,30 @@ def without_secrets(row: Row, redactor: Redactor) -> Row:
 
 
 class WatchedRows:
-    """Rows, and what of those that were taken since may hold a secret."""
+    """Rows with these fields, and what of those that were taken since may hold a secret."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
+    def __init__(self, rows: Iterable[Row], fields: list[str]) -> None:
         self._rows = rows
+        # The id of the job is in the name of the item.
+        needless = _OUR_WORDS | {"job"} if "item" in fields else _OUR_WORDS
+        self._names = [field for field in fields if field not in needless]
         self._values: list[list[Any]] = []
 
     def __iter__(self) -> Iterator[Row]:
+        if not self._names:
+            return (yield from self._rows)
+        # The last one, mostly null, twice: of one name alone there would be no tuple.
+        values_of = itemgetter(*self._names, self._names[-1])
         for row in self._rows:
-            self._values.append([value for value in row.values() if type(value) not in _BARE])
+            # What is null or empty, and that is most, has nothing to be looked through.
+            self._values.append([*filter(None, values_of(row))])
             yield row
 
     def take_suspects(self, redactor: Redactor) -> bool:
         """Whether a secret may be in a row that was taken since the last call, or in the one before, which may not be written
         to its end yet. False is certain."""
         values, self._values = self._values, self._values[-1:]
-        if any(type(each) is LargeOutput for of_row in values for each in of_row):
+        if LargeOutput in map(type, itertools.chain.from_iterable(values)):
             return True
         return redactor.is_suspect(json_line(values))
 

@@ -40,7 +40,7 @@ Reads = bool | Literal["in pieces"]
 def items_seen_as(records: Records, job_id: str | None = None, status: Status | None = None) -> Iterator[tuple[str, int]]:
     """The items (job id, index) in item order, of one job or of all in file order, that are seen in one status or in any."""
     for each in [job_id] if job_id is not None else records.history.header.jobs:
-        for index in _indices(records, each, status):
+        for index in indices_seen_as(records, each, status):
             yield each, index
 
 
@@ -212,7 +212,7 @@ def _fields_at(
     return result
 
 
-def _indices(records: Records, job_id: str, status: Status | None) -> Iterable[int]:
+def indices_seen_as(records: Records, job_id: str, status: Status | None) -> Iterable[int]:
     """The items of a job that are seen with this status, in order."""
     if status is None:
         return range(records.count(job_id))

@@ -13,7 +13,8 @@ from typing import Any, overload
 import msgspec
 
 from orchestrator.reading.item_names import find_items
-from orchestrator.reading.item_result import items_seen_as, shown_result
+from orchestrator.reading.item_result import shown_result
+from orchestrator.reading.many_results import shown_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
@@ -178,7 +179,7 @@ class Results(Sequence[ItemResult]):
         if job is not None:
             self._counts[job]
         wanted = None if status is None else Status(status)
-        return (_as_struct(shown_result(self._reader, *item)) for item in items_seen_as(self._reader, job, wanted))
+        return map(_as_struct, shown_results(self._reader, job, wanted))
 
     def find(self, reference: str) -> list[ItemResult]:
         """The items that `reference` names, as on the command line: JOB, JOB:INDEX, JOB:LABEL, a glob. Raises UserError."""

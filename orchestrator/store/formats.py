@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.store.lines import CheckpointHead, Line, decode_head, decode_lines, decode_record
+from orchestrator.store.lines import CheckpointHead, Line, decode_head, decode_lines, decode_record, decode_records
 from orchestrator.store.records import Record
 from orchestrator.store.refusals import newer, refused
 from orchestrator.workers.byte_text import json_decoder
@@ -51,9 +51,10 @@ class Format(msgspec.Struct, frozen=True):
     decode_head: Callable[[bytes], CheckpointHead]
     decode_lines: Callable[[Sequence[bytes]], Sequence[Line | None]]
     decode_record: Callable[[bytes, Path], Record]
+    decode_records: Callable[[Sequence[bytes], Path], list[Record]]
 
 
-TODAY = Format(decode_head, decode_lines, decode_record)
+TODAY = Format(decode_head, decode_lines, decode_record, decode_records)
 
 
 def format_of(path: Path, found: int) -> Format:

@@ -6,6 +6,7 @@ of lines begins, of some hundred bytes on disk.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from array import array
 from bisect import bisect_right
@@ -117,10 +118,8 @@ class ItemList:
         if not 0 <= index < self._count:
             raise IndexError(index)
         group = bisect_right(self._firsts, index) - 1
-        start = self._offsets[group]
         try:
-            lines = self._opened.lines(self._path, start, self._offsets[group + 1] - start)
-            return _decode(lines[index - self._firsts[group]])
+            return _decode(self._lines_of(group)[index - self._firsts[group]])
         except FileNotFoundError as error:
             raise ListLostError(f"{self._path}: missing") from error
         except StateRefusedError as error:
@@ -130,7 +129,19 @@ class ItemList:
             raise ListLostError(f"{self._path}: damaged: item {index} cannot be read") from error
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(len(self)))
+        # A group at a time. Where one is damaged, its items are read one by one: the first of them that cannot be read tells.
+        ends = itertools.chain(itertools.islice(self._firsts, 1, None), [self._count])
+        for group, (first, end) in enumerate(zip(self._firsts, ends, strict=False)):
+            try:
+                lines = self._lines_of(group)
+                values = _decode(b"[" + b",".join(lines[: end - first]) + b"]")
+            except (msgspec.DecodeError, ValueError, RecursionError, FileNotFoundError, StateRefusedError):
+                values = []
+            yield from values if len(values) == end - first else (self[index] for index in range(first, end))
+
+    def _lines_of(self, group: int) -> list[bytes]:
+        start = self._offsets[group]
+        return self._opened.lines(self._path, start, self._offsets[group + 1] - start)
 
     def _scan(self, source: SourceFile, path: Path) -> None:
         """Note where each group begins, and compare the checksum: a value of a damaged list must not reach an item."""

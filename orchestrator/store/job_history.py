@@ -7,7 +7,7 @@ when somebody asks for it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import assert_never
 
@@ -26,6 +26,7 @@ from orchestrator.store.records import (
     JobClosed,
     ListingFailed,
     ListOutdated,
+    Record,
     RetryAsked,
     Started,
     Status,
@@ -164,6 +165,16 @@ class JobHistory:
         record = self.sources.record(place) if place else None
         assert record is None or isinstance(record, AttemptEnded)
         return record
+
+    def unsettled_ends(self, indices: Iterable[int]) -> Iterator[Record | None]:
+        """Of each of these items its `last_end` if that is the last word on it; else None. Many are read from disk at once.
+
+        Raises StateRefusedError.
+        """
+        settled, ended = self.settlements.get, self.ends.get
+        if not self.settlements:
+            return self.sources.records(map(ended, indices))
+        return self.sources.records(None if settled(index) else ended(index) for index in indices)
 
     def spent(self, index: int) -> Spent | None:
         """What item `index` has cost so far, read from disk; None if no agent worked for it. Raises StateRefusedError."""

@@ -6,15 +6,18 @@ The files stay open, so places hold good even after a newer generation has repla
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.store.formats import TODAY, Format
 from orchestrator.store.records import Record
-from orchestrator.store.source_file import SourceFile
+from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 
 CHECKPOINT = 0
 JOURNAL = 1
 
+Place = tuple[int, int, int]
+"""Source, offset and length of a line."""
 
 _LENGTH_BITS = 23
 _SPOT_BITS = 64 - _LENGTH_BITS
@@ -22,13 +25,20 @@ _SPOTS = (1 << _SPOT_BITS) - 1
 _ELSEWHERE = (1 << _LENGTH_BITS) - 1
 """The length of a line whose place takes more bits than there are: it stands in a dict."""
 
+_LONGEST_BLOCK = 1024
+"""So many records that are not there are told of at once."""
+
 
 class Places:
     """Where each item's line stands: `offset * 2 + source` and length in 8 bytes an item; 0 means none."""
 
     def __init__(self) -> None:
         self._places = array("Q")
-        self._large: dict[int, tuple[int, int, int]] = {}
+        self._large: dict[int, Place] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any item may have a line; False is certain."""
+        return len(self._places) > 0
 
     def put(self, index: int, source: int, offset: int, length: int) -> None:
         """The line of item `index` stands at `offset` of `source`. `length` 0: it has none (a record that was never written)."""
@@ -48,7 +58,7 @@ class Places:
         if (place := other.get(other_index)) is not None:
             self.put(index, *place)
 
-    def get(self, index: int) -> tuple[int, int, int] | None:
+    def get(self, index: int) -> Place | None:
         """(source, offset, length) of the line of item `index`, None if it has none."""
         if index >= len(self._places) or not (place := self._places[index]):
             return None
@@ -72,7 +82,7 @@ class Sources:
     def __init__(self, checkpoint: SourceFile, journal: SourceFile, format_: Format = TODAY) -> None:
         self._files = (checkpoint, journal)
         self._format = format_
-        self._last: tuple[tuple[int, int, int], Record] | None = None
+        self._last: tuple[Place, Record] | None = None
         """The record that was read last: who shows an item asks several times in a row what came of it."""
 
     def path(self, source: int) -> Path:
@@ -84,12 +94,12 @@ class Sources:
         checkpoint, journal = self._files
         return checkpoint.moment(), journal.moment()
 
-    def line(self, place: tuple[int, int, int]) -> bytes:
+    def line(self, place: Place) -> bytes:
         """The line at `place`. Raises StateRefusedError."""
         source, offset, length = place
         return self._files[source].read(offset, length)
 
-    def record(self, place: tuple[int, int, int]) -> Record:
+    def record(self, place: Place) -> Record:
         """The record at `place`. Raises StateRefusedError."""
         last = self._last
         if last is not None and last[0] == place:
@@ -97,3 +107,36 @@ class Sources:
         record = self._format.decode_record(self.line(place), self._files[place[0]].path)
         self._last = place, record
         return record
+
+    def records(self, places: Iterable[Place | None]) -> Iterator[Record | None]:
+        """The record at each of `places`, None for None: of those that stand one behind the other a block is read and decoded at
+        once. Raises StateRefusedError."""
+        block: list[Place | None] = []
+        source, start, end = CHECKPOINT, 0, 0
+        for place in places:
+            if place is not None:
+                begin = place[1]
+                if place[0] != source or begin < end or begin + place[2] - start > BLOCK_BYTES:
+                    yield from self._block(block, source, start, end)
+                    block = []
+                    source, start, _ = place
+                end = begin + place[2]
+            elif len(block) >= _LONGEST_BLOCK:
+                yield from self._block(block, source, start, end)
+                block = []
+            block.append(place)
+        yield from self._block(block, source, start, end)
+
+    def _block(self, places: list[Place | None], source: int, start: int, end: int) -> Iterable[Record | None]:
+        """The records at places of one file, which all stand between `start` and `end`."""
+        there = [place for place in places if place is not None]
+        if not there:
+            return [None] * len(places)
+        file = self._files[source]
+        data = file.read(start, end - start)
+        lines = [data[begin - start : begin - start + length] for _, begin, length in there]
+        records = self._format.decode_records(lines, file.path)
+        if len(there) == len(places):
+            return records
+        following = iter(records)
+        return [None if place is None else next(following) for place in places]

@@ -14,6 +14,7 @@ from orchestrator.system.wording import harmless_json
 from orchestrator.views.happenings import Happening
 
 _encode = msgspec.json.Encoder().encode
+_encode_into = msgspec.json.Encoder().encode_into
 
 
 class EventLines:
@@ -61,6 +62,23 @@ def json_list(values: Iterable[object]) -> Iterator[bytes]:
         yield before + json_line(value).rstrip(b"\n")
         before = b",\n"
     yield b"[]\n" if before == b"[\n" else b"\n]\n"
+
+
+def append_json(value: object, buffer: bytearray) -> None:
+    """Append `value` as JSON on one line, without its end. It may drive a terminal: `harmless_lines` is for many."""
+    start = len(buffer)
+    try:
+        _encode_into(value, buffer, -1)
+    except UnicodeEncodeError:
+        buffer[start:] = json_line(value)[:-1]
+
+
+def harmless_lines(data: bytes) -> bytes:
+    """Lines of JSON that drive no terminal."""
+    # Of ASCII nothing is looked at twice; else a line with nothing but printable characters stays as it is.
+    if data.isascii():
+        return harmless_json(data)
+    return b"\n".join(map(harmless_json, data.split(b"\n")))
 
 
 def json_line(value: object) -> bytes:

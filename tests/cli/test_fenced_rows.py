@@ -12,7 +12,7 @@ from drivers.fenced_bugs import fenced_in
 import orchestrator
 from orchestrator.cli import following, logs, why
 from orchestrator.cli.entry import main
-from orchestrator.reading import item_result, told_items
+from orchestrator.reading import item_result, many_results, told_items
 from orchestrator.store.run_dir import RunDir
 
 pytestmark = pytest.mark.our_bug
@@ -55,6 +55,7 @@ def break_for(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, place: in
 
 def test_a_result_that_cannot_be_shown_is_a_row_that_says_so(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     break_for(monkeypatch, item_result, "_fields_at", 2, 1)
+    break_for(monkeypatch, many_results._PlainResults, "result", 1, 1)
     rows = json.loads(run("results", "r", "--json"))
     assert [row["item"] for row in rows] == ["a:0", "a:1", "a:2", "b"]
     assert [row["status"] for row in rows] == ["succeeded", "succeeded", "failed", "succeeded"]

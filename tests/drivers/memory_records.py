@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.places import JOURNAL, Sources
+from orchestrator.store.places import JOURNAL, Place, Sources
 from orchestrator.store.records import AttemptEnded, ItemsListed, Record, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
@@ -31,11 +32,14 @@ class MemorySources(Sources):
         self._lines.append(msgspec.json.encode(record))
         return len(self._lines) - 1
 
-    def line(self, place: tuple[int, int, int]) -> bytes:
+    def line(self, place: Place) -> bytes:
         return self._lines[place[1]]
 
-    def record(self, place: tuple[int, int, int]) -> Record:
+    def record(self, place: Place) -> Record:
         return msgspec.json.decode(self.line(place), type=Record)
+
+    def records(self, places: Iterable[Place | None]) -> Iterator[Record | None]:
+        return (None if place is None else self.record(place) for place in places)
 
 
 class MemoryRecords(Records):

@@ -16,7 +16,7 @@ import orchestrator
 from orchestrator.attempts.context import JobView
 from orchestrator.cli import entry
 from orchestrator.jobsfile.model import OutputKind
-from orchestrator.reading import large_output, run_records
+from orchestrator.reading import large_output, many_results, run_records
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_result import Results
 from orchestrator.store.run_dir import RunDir
@@ -156,7 +156,8 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         counts.append(sum(len(each.text) == 100_000 for each in living))
         return output
 
-    monkeypatch.setattr(run_records, "shape_output", shaped)
+    for module in (run_records, many_results):
+        monkeypatch.setattr(module, "shape_output", shaped)
     return counts
 
 
