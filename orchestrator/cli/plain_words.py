@@ -1,7 +1,7 @@
 """The command lines that machines type most, read without click where they are plain: it costs a start a tenth.
 
-Plain are one file and options of these tables, each written in full, its value behind it. All else (another option, help, a
-mistake, a value that begins with a dash) is left to click. Both read the same words alike: a test holds them together.
+Plain are one file, or run, and options of these tables, each written in full, its value behind it. All else (another option,
+help, a mistake, a value that begins with a dash) is left to click. Both read the same words alike: a test holds them together.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 
 class _Form(msgspec.Struct, frozen=True):
-    """Options of a command, each with the name of what it gives: flags, those with a value, the names that must be given."""
+    """Options of a command, each with the name of what it gives: flags, those with a value; the names that must be given.
+
+    `place`: the name of what stands behind no option; empty: nothing does.
+    """
 
     flags: dict[str, str]
     values: dict[str, str]
     required: frozenset[str] = frozenset()
+    place: str = "file"
 
 
 _BOTH = {"-k": "keep_going", "--keep-going": "keep_going", "--fresh": "fresh"}
@@ -28,17 +32,20 @@ _FORMS = {
     "run": _Form(
         _BOTH | {"--resume": "resume", "--quiet": "quiet", "--events": "events", "--json": "as_json", "--detach": "detach"},
         {"--home": "home", "--run-id": "run_id", "-C": "folder"},
+        frozenset(("file",)),
     ),
     "child": _Form(
         _BOTH | {"--update": "update"},
         {"--home": "home", "--run-id": "run_id", "--parent": "parent", "--kept": "kept_path"},
-        frozenset(("run_id", "parent")),
+        frozenset(("file", "run_id", "parent")),
     ),
+    "list": _Form({"--json": "as_json", "--all": "with_children"}, {"--home": "home"}, place=""),
+    "status": _Form({"--json": "as_json"}, {"--home": "home"}, place="run"),
 }
 
 
 def plain_words(words: Sequence[str]) -> dict[str, Any] | None:
-    """What the words of a plain command line give, by name, with its `file`; None: it is none."""
+    """What the words of a plain command line give, by name; None: it is none."""
     form = _FORMS.get(words[0])
     if form is None:
         return None
@@ -52,11 +59,11 @@ def plain_words(words: Sequence[str]) -> dict[str, Any] | None:
             if value.startswith("-"):
                 return None
             given[form.values[word]] = value
-        elif word.startswith("-") or "file" in given:
+        elif word.startswith("-") or not form.place or form.place in given:
             return None
         else:
-            given["file"] = word
-    return given if "file" in given and form.required <= given.keys() else None
+            given[form.place] = word
+    return given if form.required <= given.keys() else None
 
 
 def plain_call(words: Sequence[str]) -> Callable[[Invocation], int] | None:
@@ -70,14 +77,25 @@ def plain_call(words: Sequence[str]) -> Callable[[Invocation], int] | None:
         invocation.home_option = home
         from orchestrator.system.kept_modules import import_together
 
-        if words[0] == "run":
-            import_together("run", ["orchestrator.cli.running"])
-            from orchestrator.cli.running import run
+        match words[0]:
+            case "run":
+                import_together("run", ["orchestrator.cli.running"])
+                from orchestrator.cli.running import run
 
-            return run(invocation, **given)
-        import_together("child", ["orchestrator.cli.running_child"])
-        from orchestrator.cli.running_child import run_child_file
+                return run(invocation, **given)
+            case "list":
+                import_together("list", ["orchestrator.cli.listing"])
+                from orchestrator.cli.listing import list_runs
 
-        return run_child_file(invocation, **given)
+                return list_runs(invocation, **given)
+            case "status":
+                from orchestrator.cli.standing import tell_status
+
+                return tell_status(invocation, **given)
+            case _:
+                import_together("child", ["orchestrator.cli.running_child"])
+                from orchestrator.cli.running_child import run_child_file
+
+                return run_child_file(invocation, **given)
 
     return call

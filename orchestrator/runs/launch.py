@@ -26,7 +26,7 @@ from orchestrator.store.home import launch_lock
 from orchestrator.store.load import read_history
 from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir
-from orchestrator.system.locks.holders import holder_pid, is_locked, is_stopped
+from orchestrator.system.locks.holders import SeenLocks, holder_pid, is_locked, is_stopped
 from orchestrator.system.stop_signals import Stopper
 
 WAIT_POLL_SECONDS = 0.5
@@ -152,10 +152,10 @@ def _living_run(home: Path, jobs_file: str, work: _Work | None) -> RunDir | None
     """The newest run of this file (that does `work`, unless None) that has a supervisor, and is no other run's child."""
     from orchestrator.store.known_runs import list_runs
 
-    for run_dir in list_runs(home):
+    # Seen while nobody else launches. Of the others, thousands perhaps, nothing is read.
+    locks = SeenLocks()
+    for run_dir in list_runs(home, lambda each: is_locked(each.supervisor_lock, locks)):
         with suppress(StateRefusedError, FileNotFoundError):
-            if not is_locked(run_dir.supervisor_lock):
-                continue
             header = read_header(run_dir.checkpoint)
             if header.jobs_file == jobs_file and header.parent is None and (work is None or work.is_of(header)):
                 return run_dir

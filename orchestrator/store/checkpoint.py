@@ -23,6 +23,7 @@ from orchestrator.store.kept_records import open_checkpoint
 from orchestrator.store.lines import CheckpointHead, Line
 from orchestrator.store.records import RunHeader
 from orchestrator.store.refusals import refused
+from orchestrator.store.run_dir import journal_name
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.foreign import ForeignBytesError
 from orchestrator.workers.lazy_pattern import lazy_pattern
@@ -31,11 +32,6 @@ SEPARATOR = b",\n"
 HEAD_END = b',"records":[\n'
 _LAST_LINE = lazy_pattern(rb'\n\],"crc":(\d{1,10})\}\n\Z')
 _LAST_LINE_BYTES = len('\n],"crc":4294967295}\n')
-
-
-def journal_name(generation: int) -> str:
-    """Name of the journal that belongs to checkpoint `generation`."""
-    return f"journal-{generation}.jsonl"
 
 
 def read_head(source: SourceFile, beginning: bytes = b"") -> tuple[CheckpointHead, int]:

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from orchestrator.store.checkpoint import HEAD_END, SEPARATOR, journal_name
+from orchestrator.store.checkpoint import HEAD_END, SEPARATOR
 from orchestrator.store.formats import FORMAT
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.lines import CheckpointHead
 from orchestrator.store.places import CHECKPOINT, Places, Sources
 from orchestrator.store.records import ItemsListed, JobClosed, ListingFailed, ListOutdated, Record, Reopened
+from orchestrator.store.run_dir import journal_name
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.settings_records import SlotsSet
 from orchestrator.store.source_file import BLOCK_BYTES

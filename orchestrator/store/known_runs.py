@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.errors import StateRefusedError, UserError
-from orchestrator.store.checkpoint import read_header
 from orchestrator.store.home import require_entry, runs_folder
-from orchestrator.store.run_dir import RunDir, is_run_id
+from orchestrator.store.run_dir import CHECKPOINT_NAME, RunDir, is_run_id
 from orchestrator.system.wording import cut
 from orchestrator.workers.wording import first_in_words
 
@@ -24,16 +25,37 @@ class KnownRun(NamedTuple):
     parent: str | None
 
 
-def known_runs(home: Path) -> list[KnownRun]:
-    """Every run of `home`, newest first (by the time of its creation). Of each no more is read than what it is, once."""
-    born = sorted(_born(home), key=lambda each: (each.created_at, each.run_dir.run_id), reverse=True)
-    ids = {each.run_dir.run_id for each in born}
-    return [KnownRun(each.run_dir, each.parent if each.parent in ids else None) for each in born]
+class Birth(NamedTuple):
+    """When a run was created; `RUN/ITEM`, the item of another run whose child it is; its jobs file, None: it is damaged."""
+
+    created_at: float
+    parent: str | None = None
+    jobs_file: str | None = None
+
+    @property
+    def above(self) -> str | None:
+        """The id of the run whose child it is."""
+        return None if self.parent is None else self.parent.partition("/")[0]
 
 
-def list_runs(home: Path) -> list[RunDir]:
-    """The runs alone."""
-    return [each.run_dir for each in known_runs(home)]
+def recorded_birth(run_dir: RunDir) -> Birth:
+    """As the header of a run tells it. Raises FileNotFoundError, StateRefusedError."""
+    from orchestrator.store.checkpoint import read_header
+
+    header = read_header(run_dir.checkpoint)
+    return Birth(header.created_at, header.parent, header.jobs_file)
+
+
+def known_runs(home: Path, birth_of: Callable[[RunDir], Birth] = recorded_birth) -> list[KnownRun]:
+    """Every run of `home`, newest first (by the time of its creation). Of each no more is read than `birth_of` reads, once."""
+    born = _born(_folders(home), birth_of)
+    return [KnownRun(run_dir, birth.above if birth.above in born else None) for run_dir, birth in _newest_first(born)]
+
+
+def list_runs(home: Path, is_asked_for: Callable[[RunDir], bool] | None = None) -> list[RunDir]:
+    """The runs alone, newest first; nothing is read of one that is not asked for."""
+    folders = _folders(home) if is_asked_for is None else filter(is_asked_for, _folders(home))
+    return [run_dir for run_dir, _ in _newest_first(_born(folders, recorded_birth))]
 
 
 class Families:
@@ -63,7 +85,7 @@ def list_children(home: Path, run_id: str) -> list[RunDir]:
 def parent_of(run_dir: RunDir) -> str | None:
     """The id of the run whose child this is; None if it is none's, or its parent is gone."""
     try:
-        parent = read_header(run_dir.checkpoint).parent
+        parent = recorded_birth(run_dir).parent
     except (StateRefusedError, FileNotFoundError):
         return None
     if parent is None:
@@ -93,30 +115,52 @@ def _folders(home: Path) -> list[RunDir]:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-class _Born(NamedTuple):
-    run_dir: RunDir
-    created_at: float
-    parent: str | None
-
-
-def _born(home: Path) -> Iterable[_Born]:
-    for run_dir in _folders(home):
+def _born(folders: Iterable[RunDir], birth_of: Callable[[RunDir], Birth]) -> dict[str, tuple[RunDir, Birth]]:
+    """Those of the folders that are runs, by their ids."""
+    found: dict[str, tuple[RunDir, Birth]] = {}
+    for run_dir in folders:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            yield _birth_of(run_dir)
+            found[run_dir.run_id] = run_dir, _birth(run_dir, birth_of)
+    return found
 
 
-def _birth_of(run_dir: RunDir) -> _Born:
+def _birth(run_dir: RunDir, birth_of: Callable[[RunDir], Birth]) -> Birth:
+    """Also of a damaged run. Raises FileNotFoundError, NotADirectoryError: it is none."""
     try:
-        header = read_header(run_dir.checkpoint)
-        return _Born(run_dir, header.created_at, None if header.parent is None else header.parent.partition("/")[0])
+        return birth_of(run_dir)
     except StateRefusedError:
         # A damaged run is listed: the command that opens it says what is wrong.
         try:
-            return _Born(run_dir, run_dir.checkpoint.lstat().st_mtime, None)
+            return Birth(run_dir.checkpoint.lstat().st_mtime)
         except NotADirectoryError:
             raise
         except OSError:  # it is lost, or the folder cannot be entered, or is a link that leads nowhere
-            return _Born(run_dir, run_dir.path.lstat().st_mtime, None)
+            return Birth(run_dir.path.lstat().st_mtime)
+
+
+def _newest_first(born: dict[str, tuple[RunDir, Birth]]) -> list[tuple[RunDir, Birth]]:
+    return sorted(born.values(), key=lambda each: (each[1].created_at, each[0].run_id), reverse=True)
+
+
+def _newest(home: Path, is_meant: Callable[[RunDir, Birth], bool]) -> RunDir | None:
+    """The newest run that is meant; None: there is none. No run is read that was last written to before that one began."""
+    found: tuple[float, str] | None = None
+    for written_at, run_dir in sorted(((_written_at(each), each) for each in _folders(home)), key=itemgetter(0), reverse=True):
+        # Files have the time of a clock that is some milliseconds late.
+        if found is not None and written_at + 1 < found[0]:
+            break
+        for run_id, (_, birth) in _born([run_dir], recorded_birth).items():
+            if is_meant(run_dir, birth):
+                found = max(found or (birth.created_at, run_id), (birth.created_at, run_id))
+    return None if found is None else RunDir.of(home, found[1])
+
+
+def _written_at(run_dir: RunDir) -> float:
+    """When a checkpoint of the run was last written: after its birth. Without one it has to be looked at."""
+    try:
+        return os.lstat(f"{run_dir.path}/{CHECKPOINT_NAME}").st_mtime
+    except OSError:
+        return math.inf
 
 
 def find_run(home: Path, reference: str | None) -> RunDir:
@@ -125,41 +169,33 @@ def find_run(home: Path, reference: str | None) -> RunDir:
     Raises UserError that says what could have been meant.
     """
     if reference is None:
-        newest = next((run for run, parent in known_runs(home) if parent is None), None)
+        newest = _newest(home, lambda run, birth: birth.above is None or not run.beside(birth.above).exists)
         if newest is None:
             raise UserError(f"there are no runs yet in {home}", "start one: orchestrate run FILE")
         return newest
     if is_run_id(reference) and (exact := RunDir.of(home, reference)).exists:
         return _entered(exact)
-    # From here on every run is looked at: an exact id, which scripts use, has not come so far.
-    known = known_runs(home)
-    runs = [run for run, _ in known]
-    named = {run.run_id: parent for run, parent in known if reference and run.run_id.startswith(reference)}
+    named = _born((run for run in _folders(home) if reference and run.run_id.startswith(reference)), recorded_birth)
     # The id of a child run begins with its parent's id: a prefix of both means the parent.
-    candidates = [run_id for run_id, parent in named.items() if len(named) == 1 or parent not in named]
+    candidates = [run.run_id for run, birth in _newest_first(named) if len(named) == 1 or birth.above not in named]
     if len(candidates) == 1:
         return _entered(RunDir.of(home, candidates[0]))
     if candidates:
         raise UserError(f"{reference!r} could be {len(candidates)} runs: {first_in_words(candidates)}", "give more of the id")
-    return _newest_of_file(home, runs, reference)
+    path = os.path.realpath(reference)
+    newest = _newest(home, lambda _, birth: birth.jobs_file == path)
+    if newest is not None:
+        return newest
+    if os.path.isfile(path):
+        raise UserError(f"{reference} has no run yet in {home}", f"start one: orchestrate run {reference}")
+    from difflib import get_close_matches
+
+    close = get_close_matches(reference, [run.run_id for run in list_runs(home)], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else "orchestrate list shows the runs"
+    raise UserError(f"no run or jobs file {cut(reference, 200)!r}", hint)
 
 
 def _entered(run_dir: RunDir) -> RunDir:
     """Raise UserError if its folder may not be entered: a command could tell nothing of it, not even whether it goes on."""
     require_entry(run_dir.path, run_dir.checkpoint, "run it as the user whose run it is")
     return run_dir
-
-
-def _newest_of_file(home: Path, runs: list[RunDir], reference: str) -> RunDir:
-    path = os.path.realpath(reference)
-    for run in runs:
-        with contextlib.suppress(StateRefusedError, FileNotFoundError):
-            if read_header(run.checkpoint).jobs_file == path:
-                return run
-    if os.path.isfile(path):
-        raise UserError(f"{reference} has no run yet in {home}", f"start one: orchestrate run {reference}")
-    from difflib import get_close_matches
-
-    close = get_close_matches(reference, [run.run_id for run in runs], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else "orchestrate list shows the runs"
-    raise UserError(f"no run or jobs file {cut(reference, 200)!r}", hint)

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 from orchestrator.errors import UserError
-from orchestrator.store.checkpoint import journal_name
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.home import home_of, runs_folder
 from orchestrator.store.kept_records import REMOVAL_MARK, holds_records, lost_checkpoint
@@ -24,11 +23,18 @@ from orchestrator.workers.files.syncing import sync_folder
 from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.protocol import LIVENESS_LOCK_NAME
 
+CHECKPOINT_NAME = "checkpoint.json"
+SUMMARY_NAME = "summary.json"
 LONGEST_RUN_ID = 64
 _RUN_ID = lazy_pattern(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SUFFIX_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _FOLDER_SIZE = 1000
 """Items whose outputs share a folder: large folders are slow in many tools."""
+
+
+def journal_name(generation: int) -> str:
+    """Name of the journal that belongs to checkpoint `generation`."""
+    return f"journal-{generation}.jsonl"
 
 
 class RunDir(msgspec.Struct, frozen=True):
@@ -110,12 +116,12 @@ class RunDir(msgspec.Struct, frozen=True):
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "checkpoint.json"
+        return self.path / CHECKPOINT_NAME
 
     @property
     def summary(self) -> Path:
         """What the run came to when its last supervisor ended (`store.kept_summary`)."""
-        return self.path / "summary.json"
+        return self.path / SUMMARY_NAME
 
     @property
     def removal_mark(self) -> Path:

@@ -114,10 +114,10 @@ def test_a_hostile_reference_cannot_drive_the_terminal(home: Path, capsys: pytes
 def test_a_bug_is_told_in_one_line_and_kept_in_the_home(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(_home: Path) -> Any:
+    def fails(_home: Path, _birth_of: object) -> Any:
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr("orchestrator.store.known_runs.known_runs", fails)
+    monkeypatch.setattr("orchestrator.cli.listing.known_runs", fails)
     assert main(["list"]) == 70
     said = capsys.readouterr().err
     assert said == f"orchestrate: internal error: RuntimeError: no such luck (traceback in {home}/crash.log)\n"

@@ -11,13 +11,15 @@ import pytest
 
 from orchestrator.cli.group import orchestrate
 from orchestrator.cli.invocation import Invocation
+from orchestrator.cli.listing import list_runs
 from orchestrator.cli.plain_words import _FORMS, plain_words
 from orchestrator.cli.running import run
 from orchestrator.cli.running_child import run_child_file
+from orchestrator.cli.standing import tell_status
 from orchestrator.cli.supervising import Shown
 
-RUNS: dict[str, Callable[..., int]] = {"run": run, "child": run_child_file}
-MUST = {"run": (), "child": ("--run-id", "r", "--parent", "r/a:0")}
+RUNS: dict[str, Callable[..., int]] = {"run": run, "child": run_child_file, "list": list_runs, "status": tell_status}
+MUST = {"run": ("file",), "child": ("file", "--run-id", "r", "--parent", "r/a:0"), "list": (), "status": ()}
 
 PLAIN = [
     "run jobs.toml",
@@ -26,6 +28,10 @@ PLAIN = [
     "run jobs.toml -k --resume --fresh --events --json --detach --run-id r -C /f",
     "child --run-id r --parent r/a:0 file.toml",
     "child f --update -k --fresh --kept k --run-id r --parent r/a:0 --home /h",
+    "list",
+    "list --json --all --home /h",
+    "status",
+    "status r --json --home /h",
 ]
 FOR_CLICK = [
     "run",
@@ -45,7 +51,10 @@ FOR_CLICK = [
     "run a -i x=1",
     "child f --run-id r",
     "resume r",
-    "status",
+    "list r",
+    "list --since 7d",
+    "status a b",
+    "status --help",
     "--home /h run a",
     "--version",
 ]
@@ -89,7 +98,7 @@ def test_what_is_not_plain_is_left_to_click(line: str) -> None:
 )
 def test_each_plain_option_is_one_of_clicks(name: str, option: str) -> None:
     value = ["v"] if option in _FORMS[name].values else []
-    words = [name, "file", *MUST[name], option, *value]
+    words = [name, *MUST[name], option, *value]
     given = plain_words(words)
     assert given is not None
     home = given.pop("home", None)

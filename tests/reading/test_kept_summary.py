@@ -16,10 +16,11 @@ from orchestrator.errors import StateRefusedError
 from orchestrator.reading import shown_summary
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
-from orchestrator.reading.shown_summary import summary_of, told_again
+from orchestrator.reading.shown_summary import KeptSummaries, summary_of, told_again
 from orchestrator.reading.told_items import Told, told_of
 from orchestrator.store import kept_summary as kept_summaries
 from orchestrator.store.kept_summary import keep_summary, kept_summary
+from orchestrator.store.known_runs import recorded_birth
 from orchestrator.store.records import ItemsListed, RunEnded
 from orchestrator.store.run_dir import RunDir, create_run_dir
 from orchestrator.store.run_store import RunStore
@@ -73,7 +74,9 @@ def test_a_run_that_has_ended_costs_the_same_however_large_it_is(tmp_path: Path,
 
     monkeypatch.setattr(SourceFile, "read", counted)
     assert summary_of(run_dir) == whole
-    assert read < 2000
+    assert read == 0
+    assert KeptSummaries().birth(run_dir) == recorded_birth(run_dir)
+    assert read < 10_000
     again = told_again(run_dir)
     assert again is not None
     assert again[0] == whole

@@ -12,8 +12,10 @@ import pytest
 from drivers.store_samples import header, new_run
 
 from orchestrator.errors import ExitCode, StateUnwritableError, UserError
+from orchestrator.store import checkpoint
 from orchestrator.store.home import home_folder
 from orchestrator.store.known_runs import find_run, list_children, list_runs, outermost
+from orchestrator.store.records import RunHeader
 from orchestrator.store.run_dir import RunDir, check_run_id, create_run_dir, new_run_id
 from orchestrator.store.run_store import RunStore
 
@@ -204,6 +206,37 @@ def test_a_jobs_file_names_its_newest_run(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "fresh.toml").touch()
     with pytest.raises(UserError, match="has no run yet"):
         find_run(tmp_path, str(tmp_path / "fresh.toml"))
+
+
+def test_the_newest_run_is_found_without_a_look_into_those_that_had_ended_before_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    read_header = checkpoint.read_header
+
+    def counted(path: Path) -> RunHeader:
+        read.append(path.parent.name)
+        return read_header(path)
+
+    file = tmp_path / "jobs.toml"
+    file.touch()
+    for number in range(6):
+        run_dir = new_run(tmp_path, f"r{number}", 100.0 * number, str(file))
+        os.utime(run_dir.checkpoint, (0, 100 * number + 50))
+    monkeypatch.setattr(checkpoint, "read_header", counted)
+    for reference in (None, str(file)):
+        assert find_run(tmp_path, reference).run_id == "r5"
+    assert read == ["r5", "r5"]
+    # One that began long ago may have gone on since.
+    os.utime(RunDir.of(tmp_path, "r1").checkpoint, (0, 9000))
+    assert find_run(tmp_path, None).run_id == "r5"
+    assert read[2:] == ["r1", "r5"]
+    read.clear()
+    assert [run.run_id for run in list_runs(tmp_path, lambda each: each.run_id in ("r2", "r4"))] == ["r4", "r2"]
+    assert sorted(read) == ["r2", "r4"]
+    read.clear()
+    assert find_run(tmp_path, "r3").run_id == "r3"
+    assert read == []
 
 
 @pytest.mark.parametrize("reference", ["", "../x", "../../etc", "/", ".", "..", "a/../b", "*", "x" * 5000])
