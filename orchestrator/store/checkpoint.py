@@ -15,8 +15,11 @@ format.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
+
+import msgspec
 
 from orchestrator.store.formats import format_of, format_told
 from orchestrator.store.kept_records import open_checkpoint
@@ -72,8 +75,22 @@ def read_header(path: Path) -> RunHeader:
     return header
 
 
+class LinesOfBlock(msgspec.Struct):
+    """Records that stand one behind the other in a file, and of each where it begins and how long it is."""
+
+    lines: Sequence[Line]
+    offsets: list[int]
+    lengths: list[int]
+
+
 def read_lines(source: SourceFile, head: CheckpointHead, start: int) -> Iterator[tuple[Line, int, int]]:
-    """(line, offset, length) of each record after the head of `start` bytes. Raises StateRefusedError.
+    """(line, offset, length) of each record after the head of `start` bytes. Raises StateRefusedError."""
+    for block in read_blocks(source, head, start):
+        yield from zip(block.lines, block.offsets, block.lengths, strict=True)
+
+
+def read_blocks(source: SourceFile, head: CheckpointHead, start: int) -> Iterator[LinesOfBlock]:
+    """The records after the head of `start` bytes, a block at a time. Raises StateRefusedError.
 
     The checksum is checked before anything is yielded: a damaged number must not be believed, not even for a moment.
     """
@@ -92,13 +109,14 @@ def read_lines(source: SourceFile, head: CheckpointHead, start: int) -> Iterator
                 want *= 2
                 continue
             data = data[:whole]
-        lines = data.split(SEPARATOR)
-        for raw, line in zip(lines, decode_lines(lines), strict=True):
-            # A record that is skipped would be an outcome lost: it is refused.
-            if line is None:
-                raise refused(source.path, "has records of an unknown kind: newer?")
-            yield line, offset, len(raw)
-            offset += len(raw) + len(SEPARATOR)
+        found = data.split(SEPARATOR)
+        lines = [line for line in decode_lines(found) if line is not None]
+        # A record that is skipped would be an outcome lost: it is refused.
+        if len(lines) < len(found):
+            raise refused(source.path, "has records of an unknown kind: newer?")
+        lengths = [*map(len, found)]
+        *offsets, offset = accumulate(lengths, lambda begin, length: begin + length + len(SEPARATOR), initial=offset)
+        yield LinesOfBlock(lines, offsets, lengths)
         want = BLOCK_BYTES
 
 

@@ -7,7 +7,7 @@ Nothing is listed here: an index that no record has told of is pending, and has 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orchestrator.store.records import Status
 
@@ -42,18 +42,32 @@ class ItemColumns:
         """The item is `status` now. `attempt`: the number of its last attempt; 0: as before."""
         statuses = self._statuses
         if index >= self._end:
-            self._end = index + 1
-            if index >= len(statuses):
-                # Doubled, so that items which come in order do not copy the arrays each time.
-                missing = max(index + 1 - len(statuses), len(statuses))
-                statuses.frombytes(bytes(missing))
-                self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
+            self._make_room(index + 1)
         code, counts = _CODES[status], self._counts
         counts[statuses[index]] -= 1
         counts[code] += 1
         statuses[index] = code
         if attempt:
             self._attempts[index] = attempt
+
+    def put_new(self, first: int, status: Status, attempts: Sequence[int]) -> None:
+        """The items from `first` on, none of which was put before, are `status`; of each the number of its last attempt."""
+        end = first + len(attempts)
+        self._make_room(end)
+        code = _CODES[status]
+        self._counts[_PENDING] -= len(attempts)
+        self._counts[code] += len(attempts)
+        self._statuses[first:end] = array("B", [code]) * len(attempts)
+        self._attempts[first:end] = array("I", attempts)
+
+    def _make_room(self, end: int) -> None:
+        """The items up to before `end` are put now, or were."""
+        self._end = end
+        if end > len(self._statuses):
+            # Doubled, so that items which come in order do not copy the arrays each time.
+            missing = max(end - len(self._statuses), len(self._statuses))
+            self._statuses.frombytes(bytes(missing))
+            self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
 
     def put_note(self, index: int, *, is_noted: bool) -> None:
         """Whether people should know more of how the item ended. It must have been put."""

@@ -7,7 +7,7 @@ when somebody asks for it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import assert_never
 
@@ -199,6 +199,13 @@ class JobHistory:
         if self.unended:
             self.unended.pop(start.index, None)
 
+    def have_succeeded(
+        self, first: int, attempts: Sequence[int], source: int, offsets: Sequence[int], lengths: Sequence[int]
+    ) -> None:
+        """The items from `first` on succeeded, of which nothing is known yet; of each the number of its attempt, and its line."""
+        self._items.put_new(first, Status.SUCCEEDED, attempts)
+        self.ends.put_all(first, source, offsets, lengths)
+
     def attempt_ended(self, record: EndLine | AttemptEnded, source: int, offset: int, length: int) -> None:
         """An attempt ended; its line stands at `offset` of `source`."""
         index = record.index
@@ -206,7 +213,7 @@ class JobHistory:
         if record.spent is not None:
             self.spending.take_end(index, record.spent, self.spent(index))
         self._items.put(index, record.status, record.attempt)
-        self._items.put_note(index, is_noted=record.status is Status.SUCCEEDED and _tells_more(record.outcome))
+        self._items.put_note(index, is_noted=record.status is Status.SUCCEEDED and tells_more(record.outcome))
         self.ends.put(index, source, offset, length)
         if record.round:
             self.rounds.setdefault(index, Places()).put(record.round, source, offset, length)
@@ -327,7 +334,7 @@ class JobHistory:
                 gate.question = gate.answer = None
 
 
-def _tells_more(outcome: Said | Outcome) -> bool:
+def tells_more(outcome: Said | Outcome) -> bool:
     """Whether there are words of a success for people."""
     agent = outcome.agent
     return bool(outcome.message or (agent is not None and (agent.notes or agent.denials)))

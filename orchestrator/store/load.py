@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from orchestrator.errors import StateRefusedError, UserError
-from orchestrator.store.checkpoint import read_head, read_lines
+from orchestrator.store.checkpoint import read_blocks, read_head
 from orchestrator.store.formats import format_of
 from orchestrator.store.journal import JournalRead
 from orchestrator.store.kept_records import open_checkpoint
@@ -82,14 +82,16 @@ def load_run(run_dir: RunDir) -> LoadedRun:
         )
     format_ = format_of(run_dir.checkpoint, head.format)
     journal_file = SourceFile(run_dir.journal(head.generation))
-    lines = read_lines(checkpoint, head, start)
-    first, _, _ = next(lines, (None, 0, 0))
-    if not isinstance(first, RunHeader) or first.run_id != head.run:
+    blocks = read_blocks(checkpoint, head, start)
+    beginning = next(blocks, None)
+    first = beginning.lines[0] if beginning is not None else None
+    if beginning is None or not isinstance(first, RunHeader) or first.run_id != head.run:
         raise refused(run_dir.checkpoint, "damaged: it has no header")
     history = RunHistory(first, head.generation, Sources(checkpoint, journal_file, format_))
     # The fold: all that the checkpoint tells, then all that was appended since.
-    for line, offset, length in lines:
-        history.apply(line, CHECKPOINT, offset, length)
+    history.apply_all([*beginning.lines[1:]], CHECKPOINT, beginning.offsets[1:], beginning.lengths[1:])
+    for block in blocks:
+        history.apply_all(block.lines, CHECKPOINT, block.offsets, block.lengths)
     journal = JournalRead(journal_file, head.generation, head.run, format_)
     for line, offset, length in journal:
         history.apply(line, JOURNAL, offset, length)

@@ -6,7 +6,7 @@ The files stay open, so places hold good even after a newer generation has repla
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.store.formats import TODAY, Format
@@ -52,6 +52,17 @@ class Places:
             self._large[index] = source, offset, length
             spot, length = 0, _ELSEWHERE
         places[index] = length << _SPOT_BITS | spot if length else 0
+
+    def put_all(self, first: int, source: int, offsets: Sequence[int], lengths: Sequence[int]) -> None:
+        """As `put` for each of the items from `first` on."""
+        last = first + len(offsets) - 1
+        self.put(last, source, offsets[-1], lengths[-1])
+        if max(lengths) < _ELSEWHERE and offsets[-1] << 1 <= _SPOTS - 1 and min(lengths):
+            spots = [length << _SPOT_BITS | offset << 1 | source for offset, length in zip(offsets, lengths, strict=True)]
+            self._places[first : last + 1] = array("Q", spots)
+        else:
+            for index, (offset, length) in enumerate(zip(offsets, lengths, strict=True), first):
+                self.put(index, source, offset, length)
 
     def copy(self, index: int, other: Places, other_index: int) -> None:
         """The line of item `index` is the one that `other` has for `other_index`, if it has one."""

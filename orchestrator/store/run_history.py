@@ -6,13 +6,14 @@ is a fact, also if a rule of today would not have made it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import islice
 from typing import assert_never
 
 import msgspec
 
 from orchestrator.errors import ExitCode
-from orchestrator.store.job_history import JobHistory
+from orchestrator.store.job_history import JobHistory, tells_more
 from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine
 from orchestrator.store.places import JOURNAL, Sources
 from orchestrator.store.records import (
@@ -105,6 +106,21 @@ class RunHistory:
     def starts_without_end(self) -> dict[tuple[str, int], Started]:
         """By item every start that may have begun and whose end is not recorded."""
         return self.open_starts | self.queued
+
+    def apply_all(self, lines: Sequence[Line], source: int, offsets: Sequence[int], lengths: Sequence[int]) -> None:
+        """As `apply` for each of these lines, in order. Of items that succeeded, one after the other, many are folded at once."""
+        at = 0
+        while at < len(lines):
+            plain = _plain_ends(lines, at)
+            end = at + (len(plain) or 1)
+            job = self._job(plain[0].job) if plain and not (self.queued or self.cancelling) else None
+            # Of its items nothing is known yet, by a start either: their ends take nothing back.
+            if job is not None and plain[0].index >= job.known:
+                job.have_succeeded(plain[0].index, [each.attempt for each in plain], source, offsets[at:end], lengths[at:end])
+            else:
+                for number in range(at, end):
+                    self.apply(lines[number], source, offsets[number], lengths[number])
+            at = end
 
     def holds_token(self, job_id: str, index: int) -> bool:
         """Whether the item is at work under a token, or keeps one until its next attempt. Who waits for another's does not."""
@@ -222,3 +238,28 @@ class RunHistory:
         if job is None:
             job = self.jobs[job_id] = JobHistory(job_id, self.sources)
         return job
+
+
+def _plain_ends(lines: Sequence[Line], at: int) -> list[EndLine]:
+    """The ends that stand at `at` and behind it, of items of one job in the order of its list: of successes of which there is no
+    more to be known."""
+    plain: list[EndLine] = []
+    first = lines[at]
+    if not isinstance(first, EndLine):
+        return plain
+    job, index = first.job, first.index
+    for line in islice(lines, at, None):
+        if (
+            type(line) is not EndLine
+            or line.index != index
+            or line.job != job
+            or line.status is not Status.SUCCEEDED
+            or line.token is not None
+            or line.spent is not None
+            or line.round
+            or tells_more(line.outcome)
+        ):
+            break
+        plain.append(line)
+        index += 1
+    return plain

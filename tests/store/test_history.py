@@ -130,6 +130,32 @@ def test_a_success_of_which_there_is_more_to_say_is_known_without_its_outcome(tm
     assert told(failed, settled(3, Status.SUCCEEDED)) == []
 
 
+def test_what_is_folded_many_at_a_time_folds_as_each_by_itself(tmp_path: Path) -> None:
+    """Successes in order are; whatever else is among them is not."""
+    plain = [ended(index) for index in range(12)]
+    other: dict[int, list[Record]] = {
+        1: [replace(started(1), is_queued=True)],
+        2: [ended(2, attempt=3)],
+        3: [ended(3, status=Status.FAILED, message="exit code 3")],
+        4: [ended(4, message="it lingers")],
+        5: [replace(ended(5), token="work")],
+        6: [],
+        7: [ended(7), settled(7, Status.SUCCEEDED, stale=True)],
+        8: [ended(8), started(8, attempt=2)],
+        9: [ended(9, round_number=1), ended(9, attempt=2, round_number=2)],
+        10: [ended(10), Reopened(job="port", indices=[10])],
+    }
+    for number, few in enumerate([{}, *({index: records} for index, records in other.items()), other]):
+        run_dir = new_run(tmp_path / str(number))
+        store = RunStore.open(run_dir)
+        for each in [LISTED, *(record for end in plain for record in few.get(end.index, [end])), ended(0, job="other")]:
+            store.append([each])
+        told = observed(store.history)
+        store.take_checkpoint()
+        store.close()
+        assert observed(read_history(run_dir)) == told, few
+
+
 def test_an_item_that_was_settled_while_it_ran_keeps_its_number_of_attempts(tmp_path: Path) -> None:
     history = history_of(
         tmp_path, LISTED, started(1), ended(1, status=Status.WAITING), started(1, 2, 1), settled(1, Status.INTERRUPTED)
