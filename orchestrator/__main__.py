@@ -11,7 +11,7 @@ if not __package__:
 
     del sys.path[0]
 
-from orchestrator.cli import main
+from orchestrator.cli import end_process, main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

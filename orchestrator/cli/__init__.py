@@ -5,6 +5,6 @@ program could not decide through the library as well. No code stands here: a mod
 over the builtin.
 """
 
-from orchestrator.cli.entry import main
+from orchestrator.cli.entry import end_process, main
 
-__all__ = ["main"]
+__all__ = ["end_process", "main"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
@@ -52,6 +52,21 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is None:
         gc.freeze()
     return code
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process. Python would first take apart all that is loaded, which was a thirtieth of what a run costs."""
+    threading = sys.modules.get("threading")
+    # Python waits for a thread that still works.
+    if threading is None or threading.active_count() == 1:
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except (OSError, ValueError):
+            sys.exit(code)  # as Python tells it
+        os._exit(code)
+    sys.exit(code)
 
 
 def _run(words: list[str], invocation: Invocation) -> int:

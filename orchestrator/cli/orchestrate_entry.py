@@ -18,12 +18,13 @@ _MARK = "orchestrator/system/own_command.py"
 
 
 def main() -> int:
-    """Run the command line of this process; its exit code (design section 7)."""
+    """Run the command line of this process, and end it with the exit code of design section 7."""
     if "orchestrator" not in sys.modules:
         _import_ours()
+    from orchestrator.cli import end_process
     from orchestrator.cli import main as run_command_line
 
-    return run_command_line()
+    end_process(run_command_line())
 
 
 def _import_ours() -> None:

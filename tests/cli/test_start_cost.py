@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from orchestrator.workers.launch import worker_argv
 
 MOST_OF_A_RUN, MOST_OF_OTHERS, MOST_OF_A_VERSION, MOST_OF_A_WORKER = 330, 141, 10, 54
@@ -105,3 +107,19 @@ def test_a_worker_loads_only_what_a_plain_command_needs() -> None:
     assert not [name for name in own if name.startswith(("orchestrate_workers.agents", "orchestrate_workers.workspaces"))]
     assert len(own) <= MOST_OF_A_WORKER, TOO_MANY
     assert not {name.split(".")[0] for name in loaded} & {"orchestrator", "jinja2", "psutil", "filelock", "click", "rich"}
+
+
+ENDED = """
+import sys, threading
+from orchestrator.cli import end_process
+sys.stdout.write("said ")
+if sys.argv[1:]:
+    threading.Thread(target=lambda: (threading.main_thread().join(), print("and done"))).start()
+end_process(3)
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["with a thread"]])
+def test_a_process_ends_at_once_but_behind_its_words_and_its_threads(words: list[str]) -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDED, *words], capture_output=True, text=True, check=False, timeout=30)
+    assert (ended.returncode, ended.stdout.split(), ended.stderr) == (3, ["said", "and", "done"] if words else ["said"], "")

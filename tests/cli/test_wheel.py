@@ -49,14 +49,15 @@ def test_the_entry_module_of_the_wheel_imports_the_package_beside_it(wheel: Path
     zipfile.ZipFile(wheel).extractall(site)
     (project / "orchestrator").mkdir(parents=True)
     (project / "orchestrator" / "__init__.py").write_text("raise SystemExit('this is not ours')")
-    script = "import sys; from orchestrate_entry import main; main(); print(sys.modules['orchestrator'].__file__, sys.path[0])"
+    tell = "lambda code: print(code, sys.modules['orchestrator'].__file__, sys.path[0], flush=True)"
+    script = f"import os, sys; from orchestrate_entry import main; os._exit = {tell}; main()"
     argv = [sys.executable, "-c", script, "--version"]
     ran = run(*argv, timeout=60, cwd=project, env=os.environ | {"PYTHONPATH": f".:{site}"})
     assert ran.stderr == ""
     version, found = ran.stdout.splitlines()
     assert version.startswith("orchestrate ")
     # The path of modules is what it was, but for the folder that the program stands in.
-    assert found == f"{site}/orchestrator/__init__.py {site}"
+    assert found == f"0 {site}/orchestrator/__init__.py {site}"
 
 
 @pytest.mark.slow
