@@ -60,7 +60,7 @@ def queue_seconds() -> float:
 
     Nobody who looks on notices; and of most short items eight are told at once.
     """
-    return fault_value("queue.seconds", 0.1)
+    return fault_value("queue.seconds", 0.15)
 
 
 class ReadyWorker(msgspec.Struct, frozen=True):
