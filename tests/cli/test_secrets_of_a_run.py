@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from drivers.command_line import RunCli
 
-from orchestrator.cli import main
+from orchestrator.cli import main, supervising
 from orchestrator.errors import UserError
 from orchestrator.system import hidden_environment
 
@@ -93,7 +93,8 @@ def test_what_supervises_and_what_lands_is_closed_to_agents_before_it_starts_any
     def tell() -> None:
         raise UserError("closed")
 
-    monkeypatch.setattr(hidden_environment, "hide_environment", tell)
+    for module in (hidden_environment, supervising):
+        monkeypatch.setattr(module, "hide_environment", tell)
     for words in (["run", "jobs.toml"], ["resume", "r"], ["retry", "r", "a"], ["land", "r"]):
         capsys.readouterr()
         assert main(words) == 2, words
