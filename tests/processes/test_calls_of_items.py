@@ -21,6 +21,15 @@ MOST = {
 }
 """Of an item, with one slot: what was measured, and mostly a tenth more."""
 
+MOST_IN_QUEUES = {
+    "calls of the supervisor": 3.2,  # 1.8 to 2.4; the window has six turns, or seven
+    "calls of its syncer": 0.3,  # 0.12 to 0.17
+    "calls of the worker": 29.5,  # 23.8, and three more as above
+    "calls of both threads at their locks": 4.0,  # less than 1, as the machine likes
+    "bytes written": 1890.0,  # 1600 to 1720
+}
+"""The same where seven of eight starts are queued."""
+
 NAMES_OF_THE_FOLDER = 8
 """So often what is written for an item names the folder of the jobs file, or one below it."""
 
@@ -77,7 +86,7 @@ class Trace:
         return found[1] if found else ""
 
 
-def traced(folder: Path, items: int) -> Trace:
+def traced(folder: Path, items: int, queue_seconds: int) -> Trace:
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed")
@@ -86,7 +95,9 @@ def traced(folder: Path, items: int) -> Trace:
     )
     # Detached where an item's own program begins: that is not ours.
     command = [strace, "-f", "-qq", "-b", "execve", "-s", "0", "-o", "trace", sys.executable, "-m", "orchestrator"]
-    environment = {**os.environ, "HOME": str(folder), "ORCHESTRATE_HOME": str(folder / "home")}
+    # Under strace an item lasts as long as it likes: so none of them is queued, or all that may be.
+    fault = f"queue.seconds={queue_seconds}"
+    environment = {**os.environ, "HOME": str(folder), "ORCHESTRATE_HOME": str(folder / "home"), "ORCHESTRATE_FAULT": fault}
     done = subprocess.run(
         [*command, "run", "jobs.toml", "--quiet"],
         cwd=folder,
@@ -103,8 +114,11 @@ def traced(folder: Path, items: int) -> Trace:
 
 
 @pytest.mark.parametrize("items", [60, pytest.param(500, marks=pytest.mark.slow)])
-def test_a_plain_item_asks_no_more_of_the_kernel_than_it_did(items: int, tmp_path: Path) -> None:
-    trace = traced(tmp_path, items)
+@pytest.mark.parametrize(("queue_seconds", "most"), [(0, MOST), (60, MOST_IN_QUEUES)], ids=["by itself", "in queues"])
+def test_a_plain_item_asks_no_more_of_the_kernel_than_it_did(
+    items: int, queue_seconds: int, most: dict[str, float], tmp_path: Path
+) -> None:
+    trace = traced(tmp_path, items, queue_seconds)
     calls = {
         "calls of the supervisor": trace.calls(trace.supervisor),
         "calls of its syncer": trace.calls(*trace.syncers),
@@ -117,7 +131,7 @@ def test_a_plain_item_asks_no_more_of_the_kernel_than_it_did(items: int, tmp_pat
         "bytes written": trace.bytes_of(trace.supervisor, trace.worker) - NAMES_OF_THE_FOLDER * len(str(tmp_path)) * trace.items,
     }
     found = {name: count / trace.items for name, count in counts.items()}
-    over = {name: f"{found[name]:.2f}, at most {most}" for name, most in MOST.items() if found[name] > most}
+    over = {name: f"{found[name]:.2f}, at most {bound}" for name, bound in most.items() if found[name] > bound}
     of_an_item = {
         name: {call: round(count / trace.items, 2) for call, count in each.most_common()} for name, each in calls.items()
     }
