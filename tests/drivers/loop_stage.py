@@ -277,14 +277,14 @@ class QueuedStage(Stage):
     slots = 2
     most_queued = 3
 
-    def go_on(self) -> Iterable[Happened]:
-        """What runs in a slot with a queue succeeds, and the next begins, and lasts."""
+    def go_on(self, told_by: Callable[[MemoryEngine, str], None]) -> Iterable[Happened]:
+        """What runs in a slot with a queue succeeds, and the next begins, which is told by this."""
         engine = self.stories.engine
         if self.stories.world.queued:
             known = set(engine.running)
             engine.ok(self.stories.world.first_with_queue)
             for item in set(engine.running) - known:
-                engine.lasts(item)
+                told_by(engine, item)
         return engine.tell_ended()
 
     def give_back(self) -> Iterable[Happened]:

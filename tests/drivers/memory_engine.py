@@ -296,6 +296,12 @@ class MemoryEngine:
         if self.world.lasts(item):
             self._began.append(self.world.sequence_of(item))
 
+    def tells(self, item: str) -> None:
+        """That the attempt of `item` runs is told, if it was queued, and others stay queued behind it."""
+        sequence = self.world.sequence_of(item)
+        if self._mine[sequence].start.is_queued:
+            self._began.append(sequence)
+
     def end(self, attempt: Attempt, reason: EndReason, grace_at_most: float | None) -> None:
         """It is asked to end."""
         self.world.recall(attempt.start.sequence)

@@ -75,7 +75,8 @@ def end_first(how: Callable[[MemoryEngine, str], None]) -> Happening:
 
 
 BESIDE_QUEUES: dict[str, Callable[[QueuedStage], Iterable[Happened]]] = {
-    "the next of a queue began, and lasts": QueuedStage.go_on,
+    "the next of a queue began": lambda stage: stage.go_on(MemoryEngine.tells),
+    "the next of a queue began, and lasts": lambda stage: stage.go_on(MemoryEngine.lasts),
     "queued starts came back": QueuedStage.give_back,
     "what is queued was cancelled": QueuedStage.cancel_queued,
     "an attempt succeeded": end_first(MemoryEngine.ok),

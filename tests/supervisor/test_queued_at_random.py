@@ -65,7 +65,7 @@ class RandomRun:
         assert read_history(self._stories.run_dir).starts_without_end == {}
 
     def _story(self, engine: MemoryEngine) -> Step:
-        acts = [self._succeed] * 5 + [self._fail, self._lose, self._lasts, self._give_back, self._checkpoint]
+        acts = [self._succeed] * 5 + [self._fail, self._lose, self._lasts, self._tells, self._give_back, self._checkpoint]
         acts += [self._cancel, self._set_slots]
         for _ in range(self._data.draw(st.integers(5, 30))):
             yield from self._data.draw(st.sampled_from(acts))(engine)
@@ -98,6 +98,11 @@ class RandomRun:
     def _lasts(self, engine: MemoryEngine) -> Step:
         for item in self._one(engine):
             engine.lasts(item)
+        yield
+
+    def _tells(self, engine: MemoryEngine) -> Step:
+        for item in self._one(engine):
+            engine.tells(item)
         yield
 
     def _give_back(self, engine: MemoryEngine) -> Step:
