@@ -64,8 +64,8 @@ class ItemColumns:
         """The items up to before `end` are put now, or were."""
         self._end = end
         if end > len(self._statuses):
-            # Doubled, so that items which come in order do not copy the arrays each time.
-            missing = max(end - len(self._statuses), len(self._statuses))
+            # A power of two, so that items which come in order do not copy the arrays each time, however many come at once.
+            missing = (1 << (end - 1).bit_length()) - len(self._statuses)
             self._statuses.frombytes(bytes(missing))
             self._attempts.frombytes(bytes(self._attempts.itemsize * missing))
 

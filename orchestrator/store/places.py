@@ -43,10 +43,9 @@ class Places:
     def put(self, index: int, source: int, offset: int, length: int) -> None:
         """The line of item `index` stands at `offset` of `source`. `length` 0: it has none (a record that was never written)."""
         places = self._places
-        missing = index + 1 - len(places)
-        if missing > 0:
-            # Doubled, so that items which end in order do not copy the array each time.
-            places.frombytes(bytes(8 * max(missing, len(places))))
+        if index >= len(places):
+            # A power of two, so that items which end in order do not copy the array each time, however many come at once.
+            places.frombytes(bytes(8 * ((1 << index.bit_length()) - len(places))))
         spot = offset << 1 | source
         if length >= _ELSEWHERE or spot > _SPOTS:
             self._large[index] = source, offset, length

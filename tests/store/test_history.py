@@ -130,6 +130,16 @@ def test_a_success_of_which_there_is_more_to_say_is_known_without_its_outcome(tm
     assert told(failed, settled(3, Status.SUCCEEDED)) == []
 
 
+def test_room_is_made_for_as_many_items_whether_they_come_one_by_one_or_many_at_once() -> None:
+    one_by_one, many = Places(), Places()
+    for index in range(300):
+        one_by_one.put(index, 0, 10 * index, 5)
+    for first, count in ((0, 200), (200, 100)):
+        many.put_all(first, 0, range(10 * first, 10 * (first + count), 10), [5] * count)
+    assert [many.get(index) for index in range(301)] == [one_by_one.get(index) for index in range(301)]
+    assert len(many._places) == len(one_by_one._places) == 512
+
+
 def test_what_is_folded_many_at_a_time_folds_as_each_by_itself(tmp_path: Path) -> None:
     """Successes in order are; whatever else is among them is not."""
     plain = [ended(index) for index in range(12)]
