@@ -10,9 +10,14 @@ import os
 import sys
 from types import ModuleType
 
+_SEEN_IN = ((3, 11), (3, 12), (3, 13))
+"""The versions of Python of which it was seen what their modules take from those for which others stand in."""
+
 
 def load_lean() -> None:
-    """Import msgspec and pathlib. Nothing else is to be imported meanwhile."""
+    """Import msgspec and pathlib. Nothing else is to be imported meanwhile. In another Python they come as they are."""
+    if sys.version_info[:2] not in _SEEN_IN:
+        return
     instead = {
         # msgspec takes from `typing`, then, what it would take from there.
         "typing_extensions": None,

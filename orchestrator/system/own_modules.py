@@ -31,10 +31,10 @@ def find_own_modules(package: str) -> None:
 
 
 class OwnModules:
-    """What `sys.meta_path` holds. `done`: the modules that were imported, each behind those that it imports."""
+    """What `sys.meta_path` holds. `known`: the code of modules that are not imported yet, where somebody has read it already."""
 
     def __init__(self, package: str) -> None:
-        self.done: list[str] = []
+        self.known: dict[str, CodeType] = {}
         self._package = package
         self._prefix = f"{package}."
         self._names: dict[str, frozenset[str]] = {}
@@ -55,7 +55,12 @@ class OwnModules:
             file, is_package = f"{folder}/{last}/__init__.py", True
         else:
             return None
-        return self._spec(name, file, is_package)
+        spec = ModuleSpec(name, _Loader(name, file, self.known), origin=file, is_package=is_package)
+        if spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(f"{folder}/{last}")
+        spec.has_location = True
+        spec.cached = _kept_code(file)
+        return spec
 
     @property
     def folder(self) -> str:
@@ -67,39 +72,21 @@ class OwnModules:
         below = name.removeprefix(self._prefix).replace(".", "/")
         return f"{self.folder}/{below}/__init__.py" if is_package else f"{self.folder}/{below}.py"
 
-    def new_module(self, name: str, is_package: bool) -> ModuleType:
-        """As Python makes one before it runs its code."""
-        file = self.file_of(name, is_package)
-        spec = self._spec(name, file, is_package)
-        module = ModuleType(name)
-        module.__spec__, module.__loader__, module.__package__, module.__file__ = spec, spec.loader, spec.parent, file
-        module.__dict__["__cached__"] = spec.cached
-        if spec.submodule_search_locations is not None:
-            module.__path__ = spec.submodule_search_locations
-        return module
-
-    def _spec(self, name: str, file: str, is_package: bool) -> ModuleSpec:
-        spec = ModuleSpec(name, _Loader(name, file, self.done), origin=file, is_package=is_package)
-        if spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(file.rpartition("/")[0])
-        spec.has_location = True
-        spec.cached = _kept_code(file)
-        return spec
+    def imported(self) -> list[str]:
+        """The names of all modules below the package that are imported."""
+        return [name for name in sys.modules if name.startswith(self._prefix)]
 
 
 class _Loader(SourceFileLoader):
-    """`done`: where it says of a module that its import is done."""
-
-    def __init__(self, fullname: str, path: str, done: list[str]) -> None:
+    def __init__(self, fullname: str, path: str, known: dict[str, CodeType]) -> None:
         super().__init__(fullname, path)
-        self._done = done
-
-    def exec_module(self, module: ModuleType) -> None:
-        super().exec_module(module)
-        self._done.append(module.__name__)
+        self._known = known
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """The code that is kept, if it is of this source; else as Python does it, which keeps it for the next time."""
+        """What is known, or kept and of this source; else as Python does it, which keeps it for the next time."""
+        return self._known.pop(fullname, None) or self._read_code(fullname)
+
+    def _read_code(self, fullname: str) -> CodeType | None:
         path = str(self.path)
         try:
             descriptor = os.open(_kept_code(path), os.O_RDONLY | os.O_CLOEXEC)

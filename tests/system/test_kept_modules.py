@@ -19,7 +19,10 @@ from orchestrator.system.kept_modules import import_together
 PACKAGE = "kept_tales"
 SOURCES = {
     "__init__": "",
-    "one": f"from {PACKAGE} import more\nfrom {PACKAGE}.more.two import said as theirs\nsaid = theirs + 1\n",
+    "one": f"from {PACKAGE} import more\nfrom {PACKAGE}.more.two import said as theirs\n"
+    f"from {PACKAGE}.bare.three import said as more\nsaid = theirs + more\n",
+    "bare/__init__": "",
+    "bare/three": "said = 1\n",
     "more/__init__": "from .two import said\n",  # it is done behind a module of its own
     "more/two": "said = 2\n",
     "late": "said = 4\n",
@@ -30,7 +33,8 @@ SOURCES = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Of a package whose modules have been imported together once."""
     package = tmp_path / PACKAGE
-    (package / "more").mkdir(parents=True)
+    for name in ("more", "bare"):
+        (package / name).mkdir(parents=True)
     for name, text in SOURCES.items():
         (package / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -46,13 +50,13 @@ def read_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The modules whose code was looked for one by one."""
     assert folder
     names: list[str] = []
-    get_code = own_modules._Loader.get_code
+    read_code = own_modules._Loader._read_code
 
     def look(loader: own_modules._Loader, name: str) -> CodeType | None:
         names.append(name.removeprefix(f"{PACKAGE}."))
-        return get_code(loader, name)
+        return read_code(loader, name)
 
-    monkeypatch.setattr(own_modules._Loader, "get_code", look)
+    monkeypatch.setattr(own_modules._Loader, "_read_code", look)
     return names
 
 
@@ -61,12 +65,14 @@ def forget() -> None:
         del sys.modules[name]
 
 
-def together(*roots: str) -> ModuleType:
-    """The module `one` in a process that is new, as far as the package is concerned."""
+def together(*roots: str, had: str = "") -> ModuleType:
+    """The module `one` in a process that is new, as far as the package is concerned, or had one of its modules already."""
     forget()
     sys.meta_path = [finder for finder in sys.meta_path if not isinstance(finder, own_modules.OwnModules)]
     import_module(PACKAGE)
     own_modules.find_own_modules(PACKAGE)
+    if had:
+        import_module(f"{PACKAGE}.{had}")
     import_together("tale", [f"{PACKAGE}.{root}" for root in roots or ("one",)])
     return sys.modules[f"{PACKAGE}.one"]
 
@@ -77,7 +83,7 @@ def kept(folder: Path) -> Path:
 
 
 def test_modules_come_from_one_file_and_are_what_they_are_for_python(read_alone: list[str]) -> None:
-    names = ["one", "more", "more.two"]
+    names = ["one", "more", "more.two", "bare", "bare.three"]
     together()
     assert read_alone == []
     ours = [sys.modules[f"{PACKAGE}.{name}"] for name in names]
@@ -137,6 +143,12 @@ def test_what_a_process_needed_beside_it_is_in_the_file_from_then_on(read_alone:
     read_alone.clear()
     together("one", "late")
     assert read_alone == []
+
+
+def test_a_command_that_had_a_package_already_leaves_a_file_that_serves_one_that_has_not(folder: Path) -> None:
+    kept(folder).unlink()
+    assert together(had="bare").said == 3
+    assert together().said == 3
 
 
 def test_a_file_that_cannot_be_kept_is_done_without(folder: Path, read_alone: list[str]) -> None:
