@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from types import FrameType
 from typing import Any
 from weakref import ref
 
 import pytest
+from drivers.counted_calls import counted_calls
 
 from orchestrator.attempts.items import patterns
 from orchestrator.attempts.items.foreseen import LabelsBefore
@@ -255,22 +254,15 @@ def calls_for_chain(number: int, *only: str) -> int:
     """How many calls it costs to say what is selected of each job of a chain of so many."""
     jobs = chained({f"k{each}": [f"k{each - 1}"] if each else [] for each in range(number)})
     selector, known = Selector(Selection(only=only), jobs), dict[str, Any]()
-    labels, calls = LabelsBefore(jobs, known), 0
+    labels = LabelsBefore(jobs, known)
 
-    def note(_frame: FrameType, what: str, _of: object) -> None:
-        nonlocal calls
-        calls += what == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
+    def select() -> None:
         for job in jobs:
             known[job.id] = VALUES
             if job.id not in selector.left_out:
                 assert selector.select_items(job.id, len(VALUES), lambda *of: labels.label({}, *of)) == {1}
-    finally:
-        sys.setprofile(before)
-    return calls
+
+    return counted_calls(select)[1]
 
 
 @pytest.mark.parametrize("only", ["k{last}:b", "k*:b", "k0:b", "k{last}:1"])

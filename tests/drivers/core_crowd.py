@@ -7,12 +7,11 @@ every invariant after each event, which costs more the more jobs there are.
 from __future__ import annotations
 
 import math
-import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from types import FrameType
 from typing import Any, SupportsIndex
 
+from drivers.counted_calls import counted_calls
 from orchestrator.core.costs import UNBOUND, Bounds, Cost
 from orchestrator.core.decide import decide, next_wake
 from orchestrator.core.decisions import AskGate, Decision, FinishRun, ListItems, Settle, StartAttempt
@@ -114,18 +113,8 @@ class Crowd:
         return max(looks for looks, _ in costs), max(calls for _, calls in costs)
 
     def _tell(self, event: Event) -> None:
-        calls, looks = 0, self.jobs.looks
-
-        def note(_frame: FrameType, what: str, _of: object) -> None:
-            nonlocal calls
-            calls += what == "call"
-
-        before = sys.getprofile()
-        sys.setprofile(note)
-        try:
-            decisions = decide(self.state, event, self.now)
-        finally:
-            sys.setprofile(before)
+        looks = self.jobs.looks
+        decisions, calls = counted_calls(lambda: decide(self.state, event, self.now))
         self._last = self.jobs.looks - looks, calls
         self.costs[type(event).__name__].append(self._last)
         for decision in decisions:
