@@ -28,6 +28,8 @@ class Flight(msgspec.Struct):
     is_over: bool = False
     is_queued: bool = False
     """It may have begun by now, and nobody has told."""
+    is_start_untold: bool = False
+    """It was queued, and has ended before anybody heard of its start: that is told with its end."""
 
     @property
     def limits(self) -> Limits:

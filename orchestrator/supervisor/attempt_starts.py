@@ -139,11 +139,13 @@ class AttemptStarts:
         """An attempt that was queued has begun. `at`: when, if it has ended since (seconds since the epoch); None: just now."""
         flight.is_queued = False
         flight.start = msgspec.structs.replace(flight.start, is_queued=False, at=time.time() if at is None else at)
+        # With the ends of its whole queue it would be seen to run beside all of them.
+        flight.is_start_untold = at is not None
         if at is None:
             start = flight.start
             self._run.recorder.add(records.QueuedBegan(job=start.job, index=start.index, at=start.at))
             self._admission.note_slot(flight.slot, flight.name, flight.mark)
-        self._run.tell.started(flight)
+            self._run.tell.started(flight)
 
     def note_end(self, flight: Flight, *, is_told: bool) -> None:
         """The end of this attempt is known, so its worker may forget it. `is_told`: that worker has told it."""

@@ -140,6 +140,8 @@ class Loop:
                 if (ended := parts.flights.take_in(happened)) is not None:
                     self._attempt_over(*ended, is_told=isinstance(happened, OutcomeArrived))
             case QueuedBegan(sequence):
+                # What was before it in its queue ends first, also for those who look.
+                self.decide()
                 if (flight := parts.flights.find(sequence)) is not None:
                     parts.starts.began(flight)
             case QueuedReturned(sequence):

@@ -96,6 +96,8 @@ class Narrator:
         """
         if not self._follows_items and state is SUCCEEDED and not outcome_in_words(outcome):
             return
+        if flight.is_start_untold:
+            self.started(flight)
         told = _attempt_told(flight, outcome, price)
         # The item came to its end.
         if not isinstance(state, Waiting):

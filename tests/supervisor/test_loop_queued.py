@@ -15,6 +15,7 @@ from orchestrator.reading.item_result import item_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.load import read_history
 from orchestrator.store.records import AttemptEnded, QueuedBegan, QueuedReturned, Started
+from orchestrator.views.happenings import ItemEnded, ItemStarted
 
 COUNT = 80
 ITEMS = [f"a:{index}" for index in range(COUNT)]
@@ -59,6 +60,23 @@ def test_each_item_is_told_once_as_started_before_its_end(stories: LoopStories) 
     told = [(type(each).__name__, each.item) for each in stories.heard.told if getattr(each, "item", "") in ITEMS]
     assert sorted(told) == sorted([("ItemStarted", item) for item in ITEMS] + [("ItemEnded", item) for item in ITEMS])
     assert all(told.index(("ItemStarted", item)) < told.index(("ItemEnded", item)) for item in ITEMS)
+
+
+def test_no_more_items_are_told_to_run_at_once_than_there_are_slots(stories: LoopStories) -> None:
+    def whole_queues(engine: MemoryEngine) -> Step:
+        while True:
+            while engine.running:
+                engine.ok(engine.running[0])
+            yield
+
+    stories.run(fan_out(COUNT), whole_queues)
+    running: set[str] = set()
+    for each in stories.heard.told:
+        if isinstance(each, ItemStarted):
+            running.add(each.item)
+        elif isinstance(each, ItemEnded):
+            running.remove(each.item)
+        assert len(running) <= 2, running
 
 
 def test_nothing_queued_begins_after_a_failure_and_a_resume_runs_all_that_was(stories: LoopStories) -> None:
