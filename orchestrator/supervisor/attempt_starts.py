@@ -97,11 +97,9 @@ class AttemptStarts:
         if isinstance(ready, NotStarted):
             self._decline(item, ready)
             return
-        name = self._run.name(item)
-        mark = self._messages.mark(name, decision.attempt)
         agent = ready.prepared.agent
         own = agent.account if agent is not None else None
-        candidate = Candidate(item, name, job, decision.slot, mark, ready.prepared, own)
+        candidate = self._candidate(decision, ready, own)
         # An item that found out its account only now was not held back by the core for it.
         is_new_account = own is not None and own != account
         if is_new_account and (throttled := self._throttled(candidate)) is not None:
@@ -175,10 +173,13 @@ class AttemptStarts:
         if isinstance(ready, NotStarted):
             self._decline(item, ready)
             return
-        name = self._run.name(item)
-        mark = self._messages.mark(name, decision.attempt)
-        candidate = Candidate(item, name, job, decision.slot, mark, ready.prepared, None)
+        candidate = self._candidate(decision, ready, None)
         front.queued.append(self._recorded(candidate, decision.attempt, ready, front.admitted, is_queued=True))
+
+    def _candidate(self, decision: StartAttempt, ready: Ready, account: str | None) -> Candidate:
+        item, name = decision.item, self._run.name(decision.item)
+        mark = self._messages.mark(name, decision.attempt)
+        return Candidate(item, name, self._run.job(item), decision.slot, mark, ready.prepared, account)
 
     def _send(self, flight: Flight, message: Start) -> None:
         unsent = self._unsent_in_slot.pop(flight.slot)
