@@ -19,6 +19,7 @@ from jinja2.utils import Namespace, missing
 
 from orchestrator.jobsfile.language.filter_prices import metered_filters
 from orchestrator.jobsfile.language.metering import INTERCEPTED, Meter, MeteredContext, counted, meter_of, pay_operator, rounds
+from orchestrator.jobsfile.language.path_filters import PATH_FILTERS
 from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind
 from orchestrator.jobsfile.language.template_checks import check_tree, fields_named, refuse_shell_length
 from orchestrator.jobsfile.language.values import LateMapping, json_text, kind_in_words, text_of
@@ -210,6 +211,7 @@ def _environment(finalize: Callable[[Context, Any], str]) -> _Environment:
     del environment.filters["attr"]  # reads Python attributes
     environment.filters["tojson"] = _to_json
     environment.filters["raw"] = _raw if finalize is _as_words else lambda value: value
+    environment.filters |= PATH_FILTERS
     environment.filters = metered_filters(environment.filters)
     return environment
 
