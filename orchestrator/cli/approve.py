@@ -1,4 +1,4 @@
-"""`orchestrate approve RUN GATE`."""
+"""`orchestrate approve [RUN] GATE`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import last_option, named_run, run_argument
+from orchestrator.cli.options import run_argument
 from orchestrator.cli.output import flush, write_line
 from orchestrator.errors import UserError
 
@@ -24,29 +24,24 @@ if TYPE_CHECKING:
 @click.command("approve")
 @run_argument
 @click.argument("gate", required=False, metavar="GATE")
-@last_option
 @click.option("--choice", metavar="X", help="One of the gate's options (default: the one that approves).")
 @click.option("-m", "--message", default="", metavar="TEXT", help="What the run's templates see as jobs.GATE.message.")
 @click.option("--resume", is_flag=True, help="Then go on with the run, if nobody supervises it.")
 @pass_invocation
-def command(
-    invocation: Invocation, *, run: str | None, gate: str | None, last: bool, choice: str | None, message: str, resume: bool
-) -> int:
+def command(invocation: Invocation, *, run: str | None, gate: str | None, choice: str | None, message: str, resume: bool) -> int:
     """Answer a gate that a run waits at, from any shell.
 
     GATE is the gate's job, JOB:INDEX, JOB:LABEL, or a glob over open gates. The answer is kept durably. A run that goes on acts
     on the answer at once; a run that has paused acts on it when it is resumed.
     """
     from orchestrator.cli.asking import say
-    from orchestrator.cli.shown_run import open_run
+    from orchestrator.cli.meant_run import run_and_gate
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import Approve
+    from orchestrator.reading.run_reader import RunReader
 
-    if last and run is not None:
-        run, gate = None, run  # with --last no run is named: the first word is the gate
-    reader = open_run(invocation, named_run(run, last=last))
-    if gate is None:
-        raise UserError("which gate?", f"orchestrate status {reader.run_dir.run_id} shows those that wait for an answer")
+    run_dir, gate = run_and_gate(invocation, run, gate)
+    reader = RunReader.read(run_dir)
     _refuse_undecodable(message)
     items = _chosen(reader, gate)
     try:

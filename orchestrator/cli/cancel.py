@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import last_option, named_run, run_and_words, run_argument
+from orchestrator.cli.options import items_argument, run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.errors import StateUnwritableError, UserError
 
 if TYPE_CHECKING:
+    from orchestrator.cli.meant_run import Meant
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.store.run_dir import RunDir
 
 
 @click.command("cancel")
 @run_argument
-@click.argument("items", nargs=-1, metavar="[ITEM]...")
-@last_option
+@items_argument
 @click.option("--replaced-by", metavar="RUN/ITEM", hidden=True, help="On behalf of an item that takes the token of ITEM.")
 @pass_invocation
-def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], last: bool, replaced_by: str | None) -> int:
+def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], replaced_by: str | None) -> int:
     """Cancel a run, or some of its items: what runs or waits is ended, and a resume does not run it again.
 
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob. A run without a living supervisor can be cancelled, too.
@@ -31,13 +31,14 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     run. What has ended stays as it is.
     """
     from orchestrator.cli.asking import say
-    from orchestrator.cli.shown_run import open_run
+    from orchestrator.cli.meant_run import must_be_named, only_living, run_and_items
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import CancelRequest
+    from orchestrator.reading.run_reader import RunReader
 
-    run, items = run_and_words(run, items, last=last)
-    reader = open_run(invocation, named_run(run, last=last))
-    chosen = _chosen(reader, items) if items else None
+    meant = run_and_items(invocation, (run, *items), must_be_named if run is None else only_living)
+    reader = RunReader.read(meant.run_dir)
+    chosen = _chosen(reader, meant) if meant.words else None
     # A living supervisor cancels; without one this process takes the run, ends its workers and records the cancel.
     try:
         code = say(ask(reader.run_dir.path, CancelRequest.of(chosen, replaced_by)))
@@ -48,16 +49,15 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     return code
 
 
-def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
+def _chosen(reader: RunReader, meant: Meant) -> list[tuple[str, int]]:
     """All items that the user named. Raises UserError if there are none yet: a cancel must not be promised and then forgotten."""
-    from orchestrator.reading.item_names import find_items
-
-    chosen = {found: None for item in items for found in find_items(reader, item)}
+    chosen = meant.items(reader)
     if not chosen:
         raise UserError(
-            f"{', '.join(items)} of run {reader.run_dir.run_id} has no items", "a fan-out has none until what it needs has ended"
+            f"{', '.join(meant.words)} of run {reader.run_dir.run_id} has no items",
+            "a fan-out has none until what it needs has ended",
         )
-    return list(chosen)
+    return chosen
 
 
 def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tuple[str, int]] | None) -> None:

@@ -1,4 +1,4 @@
-"""`orchestrate diff RUN [ITEM]`: what items changed in workspaces of their own."""
+"""`orchestrate diff [RUN] [ITEM]`: what items changed in workspaces of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
+from orchestrator.cli.options import run_argument
 from orchestrator.cli.output import write_bytes, write_line
 from orchestrator.errors import ExitCode, UserError
 
@@ -18,12 +19,12 @@ _MOST_NOTES = 5
 
 
 @click.command("diff")
-@click.argument("run")
+@run_argument
 @click.argument("item", required=False)
 @click.option("--stat", is_flag=True, help="Only which files, and how much of each.")
 @click.option("--raw", is_flag=True, help="The patch as it is: no secret hidden.")
 @pass_invocation
-def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, raw: bool) -> int:
+def command(invocation: Invocation, *, run: str | None, item: str | None, stat: bool, raw: bool) -> int:
     """Print what an item changed in its workspace, as a patch for `git apply` (default: all items that succeeded, one by one).
 
     Secrets are shown as [redacted:NAME], as in the logs; a note says so, for such a patch is not to be applied: `--raw` is.
@@ -33,12 +34,13 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, r
     """
     from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.attempts.workspaces.changes import items_with_changes, items_without_patch, patch_of, why_no_patch
-    from orchestrator.cli.shown_run import open_run
-    from orchestrator.reading.item_names import find_items
+    from orchestrator.cli.meant_run import run_and_items
+    from orchestrator.reading.run_reader import RunReader
 
     # A named item is shown whatever it came to; without a name only those that succeeded, as `land` takes them.
-    reader = open_run(invocation, run)
-    items = find_items(reader, item) if item is not None else items_with_changes(reader)
+    meant = run_and_items(invocation, (run, item), most=1)
+    reader, is_named = RunReader.read(meant.run_dir), bool(meant.words)
+    items = meant.items(reader) if is_named else items_with_changes(reader)
     redactor = None if raw else redactor_of(reader)
     told, is_hidden, unknown = 0, False, []
     for job_id, index in items:
@@ -63,7 +65,7 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, r
     if is_hidden:
         tell_note("secrets are hidden in what is shown, so it cannot be applied: --raw shows them")
     # Of some work there is no patch, which does not mean that nothing was done.
-    without = [each for each in items if why_no_patch(reader, *each)] if item is not None else items_without_patch(reader)
+    without = [each for each in items if why_no_patch(reader, *each)] if is_named else items_without_patch(reader)
     for job_id, index in without[:_MOST_NOTES]:
         tell_note(f"{reader.item_name(job_id, index)}: {why_no_patch(reader, job_id, index)}")
     if len(without) > _MOST_NOTES:
@@ -73,7 +75,7 @@ def command(invocation: Invocation, *, run: str, item: str | None, stat: bool, r
     if not told and not without and not unknown:
         # Items that have not succeeded may well have changed something.
         nothing = f"no item has succeeded with changes; diff {reader.run_dir.run_id} ITEM shows what another has so far"
-        tell_note("nothing was changed in a workspace" if item is not None else nothing)
+        tell_note("nothing was changed in a workspace" if is_named else nothing)
     return ExitCode.FAILED if unknown else ExitCode.COMPLETED
 
 

@@ -1,4 +1,4 @@
-"""`orchestrate exec RUN ITEM`: run an item's command by hand."""
+"""`orchestrate exec [RUN] ITEM`: run an item's command by hand."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
+from orchestrator.cli.options import item_argument, run_argument
 from orchestrator.errors import UserError
 from orchestrator.system.wording import shell_word
 from orchestrator.workers.byte_text import bytes_of_text
@@ -22,28 +23,29 @@ if TYPE_CHECKING:
 
 
 @click.command("exec")
-@click.argument("run")
-@click.argument("item")
+@run_argument
+@item_argument
 @click.option("--shell", is_flag=True, help="Start your shell there instead of the command.")
 @pass_invocation
-def command(invocation: Invocation, *, run: str, item: str, shell: bool) -> int:
+def command(invocation: Invocation, *, run: str | None, item: str | None, shell: bool) -> int:
     """Run an item's command by hand: same argv, folder, environment and standard input. Nothing is recorded.
 
     Exits as the command does.
     """
     from orchestrator.cli.by_hand import prepared_by_hand
-    from orchestrator.cli.shown_run import open_run
-    from orchestrator.reading.item_names import find_items
+    from orchestrator.cli.meant_run import run_and_item
+    from orchestrator.reading.run_reader import RunReader
 
     # One item: this process becomes its command.
-    reader = open_run(invocation, run)
-    items = find_items(reader, item)
+    meant = run_and_item(invocation, (run, item))
+    reader = RunReader.read(meant.run_dir)
+    [name], items = meant.words, meant.items(reader)
     if len(items) != 1:
-        raise UserError(f"{item!r} names {len(items)} items", "name one as JOB:INDEX")
+        raise UserError(f"{name!r} names {len(items)} items", "name one as JOB:INDEX")
     job_id, index = items[0]
     prepared, environment = prepared_by_hand(reader, job_id, index)
     if prepared.child is not None and not shell:
-        raise UserError(f"{item} is a run of another file", f"by hand: orchestrate run {shell_word(prepared.child.path)}")
+        raise UserError(f"{name} is a run of another file", f"by hand: orchestrate run {shell_word(prepared.child.path)}")
     # What the worker would do before it starts the command, without its captures, limits and locks.
     go_to(prepared)
     if prepared.creates is not None:

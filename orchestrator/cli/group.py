@@ -34,11 +34,11 @@ COMMANDS = {
     "exec": "Run an item's command by hand, in its folder, with its environment.",
     "retry": "Run items of a run one more time, perhaps with a change.",
     "cancel": "Cancel a run, or some of its items.",
-    "approve": "Answer a gate: approve RUN GATE.",
+    "approve": "Answer a gate.",
     "pause": "Have a run pause: start nothing more, and go on with it later.",
     "stop": "Have a run drain: start nothing more, let what runs finish.",
     "flush": "Make finished outcomes durable now; disturb nothing.",
-    "set": "Change how many items of a run are at work at once, or its budget: set RUN slots=4.",
+    "set": "Change how many items of a run are at work at once, or its budget: set slots=4.",
     "tokens": "List what tokens stand for, or forget one.",
     "prune": "Remove old runs, and tokens.",
     "doctor": "Check this machine and the state folder.",
@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command, and give it and its own commands the option --home."""
+        """Import one command, and give it and its own commands --home, and --last where they are about a run."""
         del ctx
         if cmd_name not in COMMANDS and cmd_name not in HIDDEN:
             return None
@@ -72,6 +72,8 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         for each in [command, *(command.commands.values() if isinstance(command, click.Group) else ())]:
             if not any(parameter.name == "home" for parameter in each.params):
+                if any(parameter.name == "run" for parameter in each.params):
+                    each.params.append(_last_option())
                 each.params.append(_home_option())
         return command
 
@@ -95,6 +97,14 @@ class LazyGroup(click.Group):
 def _remember_home(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.ensure_object(Invocation).home_option = value
+
+
+def _remember_last(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    ctx.ensure_object(Invocation).is_last = value
+
+
+def _last_option() -> click.Option:
+    return click.Option(["--last"], is_flag=True, expose_value=False, callback=_remember_last, help="RUN is the newest run.")
 
 
 def _home_option() -> click.Option:

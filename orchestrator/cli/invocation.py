@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 class Invocation:
-    """`home_option`: the value of --home. `run_dir`: the run that this call works on, once it is known."""
+    """`home_option`: the value of --home. `is_last`: --last is given. `run_dir`: the run that this call works on, once it is
+    known."""
 
     def __init__(self) -> None:
         self.home_option: str | None = None
+        self.is_last = False
         self.run_dir: RunDir | None = None
 
     def home(self, *, is_made: bool = False) -> Path:
@@ -39,8 +41,11 @@ class Invocation:
 
     def find(self, reference: str | None) -> RunDir:
         """The run that `reference` names (None: the newest). This call is about it from now on. Raises UserError."""
+        from orchestrator.errors import UserError
         from orchestrator.store.known_runs import find_run
 
+        if self.is_last and reference is not None:
+            raise UserError("RUN and --last cannot both be given", "leave one of them out")
         self.run_dir = find_run(self.home(), reference)
         self.hide_secrets_of(self.run_dir)
         return self.run_dir

@@ -1,4 +1,4 @@
-"""`orchestrate land RUN [ITEM…]`: merge what items did in workspaces of their own into the user's checkout."""
+"""`orchestrate land [RUN] [ITEM…]`: merge what items did in workspaces of their own into the user's checkout."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import msgspec
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
-from orchestrator.cli.options import json_option
+from orchestrator.cli.options import items_argument, json_option, run_argument
 from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
     from orchestrator.attempts.workspaces.landing import Change, Landed
+    from orchestrator.cli.meant_run import Meant
     from orchestrator.reading.run_reader import RunReader
 
 _WORDS = {
@@ -38,14 +39,14 @@ _NOT_LANDED = ("conflict", "check_failed", "refused")
 
 
 @click.command("land")
-@click.argument("run")
-@click.argument("items", nargs=-1, metavar="[ITEM]...")
+@run_argument
+@items_argument
 @click.option("--check", "script", metavar="CMD", help="Run this after each item, instead of its job's check.")
 @click.option("--no-check", is_flag=True, help="Land without any check.")
 @json_option
 @pass_invocation
 def command(
-    invocation: Invocation, *, run: str, items: tuple[str, ...], script: str | None, no_check: bool, as_json: bool
+    invocation: Invocation, *, run: str | None, items: tuple[str, ...], script: str | None, no_check: bool, as_json: bool
 ) -> int:
     """Merge what items did in their workspaces into what is checked out, in item order (default: all items that succeeded).
 
@@ -57,14 +58,16 @@ def command(
     from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.attempts.workspaces.landing import landing
     from orchestrator.attempts.workspaces.used_repository import repository_of_run
-    from orchestrator.cli.shown_run import open_run
+    from orchestrator.cli.meant_run import newest_here, run_and_items
+    from orchestrator.reading.run_reader import RunReader
     from orchestrator.system.hidden_environment import hide_environment
     from orchestrator.workers.workspaces.git import GitFailed
 
     if script is not None and no_check:
         raise UserError("--check and --no-check cannot both be given")
     # Landing needs commits; without a repository a patch is the way.
-    reader = open_run(invocation, run)
+    meant = run_and_items(invocation, (run, *items), newest_here)
+    reader = RunReader.read(meant.run_dir)
     folder = reader.history.header.folder
     try:
         repository = repository_of_run(reader.run_dir, folder)
@@ -81,7 +84,7 @@ def command(
     came_to: list[Landed] = []
     with landing(repository, tell_note, reader.run_dir.home, str(reader.run_dir.repository_settings)) as land:
         branch, redact = land.branch, redactor_of(reader).redact_text
-        for job_id, index in _chosen(reader, items):
+        for job_id, index in _chosen(reader, meant):
             # An item that cannot be told of holds up no other.
             try:
                 change = _change(reader, job_id, index, script, redact, no_check=no_check)
@@ -98,22 +101,20 @@ def command(
     return ExitCode.FAILED if any(each.status in _NOT_LANDED for each in came_to) else ExitCode.COMPLETED
 
 
-def _chosen(reader: RunReader, references: tuple[str, ...]) -> list[tuple[str, int]]:
-    """The succeeded items with a workspace that `references` name, each once, in order of the jobs in the file and the items.
+def _chosen(reader: RunReader, meant: Meant) -> list[tuple[str, int]]:
+    """The succeeded items with a workspace that are named, each once, in order of the jobs in the file and the items.
 
     An item that is named and cannot land is told on stderr.
     """
     from orchestrator.attempts.workspaces.changes import items_with_changes, report_of, why_no_patch
-    from orchestrator.reading.item_names import find_items
     from orchestrator.store.records import Status
 
     # Without a name only what has something to land; a named item that has nothing is told of.
-    if not references:
+    if not meant.words:
         return items_with_changes(reader)
     order = {job_id: place for place, job_id in enumerate(reader.history.header.jobs)}
-    found = {each for reference in references for each in find_items(reader, reference)}
     chosen: list[tuple[str, int]] = []
-    for job_id, index in sorted(found, key=lambda each: (order[each[0]], each[1])):
+    for job_id, index in sorted(meant.items(reader), key=lambda each: (order[each[0]], each[1])):
         if reader.history.jobs[job_id].status(index) is not Status.SUCCEEDED:
             tell_note(f"{reader.item_name(job_id, index)} has not succeeded: not landed")
         elif report_of(reader, job_id, index) is None:

@@ -54,12 +54,13 @@ def command(
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob, with #ROUND behind it for one round of a loop. Several items have a header line
     each.
     """
+    from orchestrator.cli.meant_run import run_and_items
     from orchestrator.reading.follower import RunFollower
-    from orchestrator.reading.item_names import find_round
 
-    follower = RunFollower(invocation.find(run), tell_note)
-    reader = follower.reader
-    items, number = find_round(reader, item) if item is not None else (_all_items(reader), None)
+    meant = run_and_items(invocation, (run, item), most=1)
+    follower = RunFollower(meant.run_dir, tell_note)
+    reader, is_named = follower.reader, bool(meant.words)
+    items, number = meant.round(reader) if is_named else (_all_items(reader), None)
     sinks = Sinks(reader, is_raw=raw)
     # Options that do not go together are refused before anything is printed.
     if number is not None and (follow or attempt is not None):
@@ -75,7 +76,7 @@ def command(
             follow_item(follower, *items[0], sinks, names=("stderr",) if stderr else STREAMS, lines=lines)
         return 0
     # Of a whole run, items that have not started have nothing to show; one that was named gets its header all the same.
-    if item is None:
+    if not is_named:
         items = [each for each in items if _attempt_number(reader, *each, attempt) > 0]
     for place, (job_id, index) in enumerate(items):
         if len(items) > 1:

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,8 +30,18 @@ def age_seconds(_context: click.Context, _parameter: click.Parameter, value: str
 
 
 def run_argument(function: F) -> F:
-    """The argument RUN: an id, a unique prefix of one, a jobs file, or nothing for the newest run."""
+    """The argument RUN, which may be left out (`meant_run` says what is meant then)."""
     return click.argument("run", required=False, metavar="[RUN]")(function)
+
+
+def item_argument(function: F) -> F:
+    """The argument ITEM behind RUN. What stands alone is the item."""
+    return click.argument("item", required=False, metavar="ITEM")(function)
+
+
+def items_argument(function: F) -> F:
+    """Any number of arguments ITEM behind RUN. The first may be an item, too."""
+    return click.argument("items", nargs=-1, metavar="[ITEM]...")(function)
 
 
 def json_option(function: F) -> F:
@@ -67,25 +76,6 @@ def folder_option(function: F) -> F:
 def run_id_option(function: F) -> F:
     """--run-id."""
     return click.option("--run-id", metavar="ID", help="The id of the run (default: made from the time).")(function)
-
-
-def last_option(function: F) -> F:
-    """--last, for commands that change something: there the newest run is never meant by saying nothing."""
-    return click.option("--last", is_flag=True, help="The newest run.")(function)
-
-
-def named_run(run: str | None, *, last: bool) -> str | None:
-    """The reference that RUN or --last gives; None: the newest run. Raises UserError for neither and for both."""
-    if run is None and not last:
-        raise UserError("which run? This command changes something", "name a RUN (orchestrate list), or give --last")
-    if run is not None and last:
-        raise UserError("RUN and --last cannot both be given", "leave one of them out")
-    return run
-
-
-def run_and_words(run: str | None, words: tuple[str, ...], *, last: bool) -> tuple[str | None, tuple[str, ...]]:
-    """RUN and the words behind it: with --last no run is named, and the first of all is such a word."""
-    return (None, (run, *words)) if last and run is not None else (run, words)
 
 
 def view_options(function: F) -> F:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import bounds_options, last_option, named_run, run_and_words, run_argument, view_options
+from orchestrator.cli.options import bounds_options, items_argument, run_argument, view_options
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from orchestrator.cli.meant_run import Meant
     from orchestrator.reading.run_reader import RunReader
     from orchestrator.runs.commands import RunReport
     from orchestrator.views.listeners import Listeners
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("retry")
 @run_argument
-@click.argument("items", nargs=-1, metavar="[ITEM]...")
-@last_option
+@items_argument
 @click.option("-m", "--feedback", metavar="TEXT", help="Tell the item's agent TEXT, in the session that it had.")
 @click.option("--model", metavar="M", help="Another model, from now on.")
 @click.option("--edit", is_flag=True, help="Edit the prompt, from now on, in your editor. The agent begins a new session.")
@@ -37,7 +37,6 @@ def command(
     *,
     run: str | None,
     items: tuple[str, ...],
-    last: bool,
     feedback: str | None,
     model: str | None,
     edit: bool,
@@ -51,16 +50,17 @@ def command(
     items beside its others. Any other run is resumed with these items, and its other failed items stay failed.
     """
     from orchestrator.cli.asking import say
-    from orchestrator.cli.shown_run import open_run
+    from orchestrator.cli.meant_run import newest_here, run_and_items
     from orchestrator.cli.supervising import Shown, supervise
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import RetryRequest
+    from orchestrator.reading.run_reader import RunReader
     from orchestrator.runs.retry import reopen_children
     from orchestrator.system.locks.holders import is_locked
 
-    run, items = run_and_words(run, items, last=last)
-    reader = open_run(invocation, named_run(run, last=last))
-    chosen = _chosen(reader, items)
+    meant = run_and_items(invocation, (run, *items), newest_here)
+    reader = RunReader.read(meant.run_dir)
+    chosen = _chosen(reader, meant)
     # Everything is refused before anything is changed: a retry of several items is one request.
     for option, word in (("--feedback", feedback), ("--model", model)):
         if word is not None and not word.strip():
@@ -89,20 +89,19 @@ def command(
     return supervise(invocation, Shown(**view), start)
 
 
-def _chosen(reader: RunReader, items: tuple[str, ...]) -> list[tuple[str, int]]:
-    from orchestrator.reading.item_names import find_items
+def _chosen(reader: RunReader, meant: Meant) -> list[tuple[str, int]]:
     from orchestrator.runs.retry import failed_or_cancelled
 
     # Without a name: what a person would name after a run that failed.
     run_id = reader.run_dir.run_id
-    if not items:
+    if not meant.words:
         found = failed_or_cancelled(reader.history)
         if not found:
             raise UserError(f"run {run_id} has no item that failed or was cancelled", "name one: orchestrate retry RUN ITEM")
         return found
-    chosen = list({found: None for item in items for found in find_items(reader, item)})
+    chosen = meant.items(reader)
     if not chosen:
-        raise UserError(f"{', '.join(items)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
+        raise UserError(f"{', '.join(meant.words)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
     # An item that the run was told to leave out would wait for others that are left out, too.
     for job_id, index in chosen:
         if not reader.history.jobs[job_id].is_selected(index):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import last_option, named_run, run_and_words, run_argument
+from orchestrator.cli.options import run_argument
 from orchestrator.cli.output import write_line
 from orchestrator.errors import UserError
 from orchestrator.system.wording import how_many
@@ -24,20 +24,22 @@ _KNOWN = "slots=N, budget_usd=N, budget_tokens=N or JOB.budget_usd=N can, as in:
 @click.command("set")
 @run_argument
 @click.argument("settings", nargs=-1, metavar="KEY=N")
-@last_option
 @pass_invocation
-def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...], last: bool) -> int:
+def command(invocation: Invocation, *, run: str | None, settings: tuple[str, ...]) -> int:
     """Change how many items of a run are at work at once (slots), or what the run or one of its jobs may cost.
 
     KEY is slots, budget_usd, budget_tokens, JOB.budget_usd or JOB.budget_tokens. The change holds at once and in all resumes.
     Items that run are not disturbed.
     """
     from orchestrator.cli.asking import say
+    from orchestrator.cli.meant_run import run_to_steer
     from orchestrator.control.client import NoAnswer, NoSupervisor, ask
 
-    run, settings = run_and_words(run, settings, last=last)
+    # KEY=N is no run's id, and hardly its name.
+    if run is not None and (invocation.is_last or "=" in run):
+        settings, run = (run, *settings), None
     wanted = _parsed(settings)
-    run_dir = invocation.find(named_run(run, last=last))
+    run_dir = run_to_steer(invocation, run)
     record = _record(run_dir, wanted)
     try:
         return say(ask(run_dir.path, wanted))

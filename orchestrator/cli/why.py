@@ -1,4 +1,4 @@
-"""`orchestrate why RUN ITEM`: what an item waits for, or why it failed, and what can be done about it."""
+"""`orchestrate why [RUN] ITEM`: what an item waits for, or why it failed, and what can be done about it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import json_option
+from orchestrator.cli.options import item_argument, json_option, run_argument
 from orchestrator.cli.output import write_json, write_lines
 from orchestrator.errors import UserError
 from orchestrator.system.wording import how_many, lasting, shell_word, shown, title
@@ -23,20 +23,21 @@ _IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent
 
 
 @click.command("why")
-@click.argument("run")
-@click.argument("item")
+@run_argument
+@item_argument
 @json_option
 @pass_invocation
-def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> int:
+def command(invocation: Invocation, *, run: str | None, item: str | None, as_json: bool) -> int:
     """Tell in words why an item waits, failed or was skipped: its state, attempts and needs, when it runs, where its log is."""
-    from orchestrator.cli.shown_run import open_run_to_show
+    from orchestrator.cli.meant_run import run_and_item
+    from orchestrator.cli.shown_run import shown_reader
     from orchestrator.cli.why_waiting import WaitExplanations
-    from orchestrator.reading.item_names import find_items
     from orchestrator.reading.seen_statuses import job_status
 
     # For people the first items only: the supervisor is asked about each of them, and a screen has an end.
-    reader = open_run_to_show(invocation, run)
-    items = find_items(reader, item)
+    meant = run_and_item(invocation, (run, item))
+    reader = shown_reader(meant.run_dir)
+    items = meant.items(reader)
     told = items if as_json else items[:_MOST_ITEMS]
     waits = WaitExplanations(reader, told)
     answers = (_fenced_answer(reader, waits, invocation.program(), *each) for each in told)
@@ -45,15 +46,17 @@ def command(invocation: Invocation, *, run: str, item: str, as_json: bool) -> in
         return 0
     # A job that has no items yet is answered for itself.
     if not items:
-        write_lines([f"{item} of run {reader.run_dir.run_id} has no items ({job_status(reader, item)})"])
-        past = reader.history.jobs[item]
+        [job_id] = meant.words
+        write_lines([f"{job_id} of run {reader.run_dir.run_id} has no items ({job_status(reader, job_id)})"])
+        past = reader.history.jobs[job_id]
         failure = past.listing_failed or past.skipped_because
         write_lines([f"  {shown(failure, 1000)}"] if failure else [])
     for number, answer in enumerate(answers):
         write_lines([""] if number else [])
         write_lines(_in_words(answer))
     if len(items) > _MOST_ITEMS:
-        write_lines(["", f"and {len(items) - _MOST_ITEMS} more; name fewer, or see: {invocation.program()} status {run}"])
+        see = f"{invocation.program()} status {reader.run_dir.run_id}"
+        write_lines(["", f"and {len(items) - _MOST_ITEMS} more; name fewer, or see: {see}"])
     return 0
 
 

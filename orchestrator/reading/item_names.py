@@ -1,8 +1,10 @@
-"""How people name the items of a run: labels, and the references of the command line (`JOB:INDEX`, `JOB:LABEL`, a glob)."""
+"""How people name the items of a run: labels, and the references of the command line (`JOB:INDEX`, `JOB:LABEL`, a glob,
+a label alone)."""
 
 from __future__ import annotations
 
 import fnmatch
+from itertools import islice
 
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.language.quantities import read_digits
@@ -11,6 +13,7 @@ from orchestrator.jobsfile.language.values import on_one_line
 from orchestrator.reading.run_records import Records
 from orchestrator.store.item_list import ListLostError
 from orchestrator.store.records import AttemptEnded, ItemSettled
+from orchestrator.workers.wording import first_in_words
 
 _MOST_NAMES = 1000
 """Items of a job whose names are compared with one that no item has."""
@@ -63,7 +66,10 @@ def find_round(records: Records, reference: str) -> tuple[list[tuple[str, int]],
 
 
 def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
-    """The items that `reference` names: `JOB`, `JOB:INDEX`, `JOB:LABEL`, or a glob over these. Raises UserError."""
+    """The items that `reference` names: `JOB`, `JOB:INDEX`, `JOB:LABEL`, a glob over these, or a label that one item has.
+
+    Raises UserError that says what there is instead.
+    """
     # Whoever names a label by its own text, as a shell completes a file's name, means what is shown of it.
     reference = on_one_line(reference)
     job_id, colon, rest = reference.partition(":")
@@ -79,27 +85,52 @@ def find_items(records: Records, reference: str) -> list[tuple[str, int]]:
         if found:
             return found
     # A glob is tried on the name and on the label of each item.
-    found = [
-        (each, index)
-        for each in records.history.header.jobs
-        for index in range(records.count(each))
-        if fnmatch.fnmatchcase(records.item_name(each, index), reference)
-        or fnmatch.fnmatchcase(f"{each}:{_shown_label(records, each, index)}", reference)
-    ]
-    if not found:
+    found, called_so = [], []
+    for each in records.history.header.jobs:
+        for index in range(records.count(each)):
+            label = _shown_label(records, each, index)
+            names = records.item_name(each, index), f"{each}:{label}"
+            if any(fnmatch.fnmatchcase(name, reference) for name in names):
+                found.append((each, index))
+            if label == reference:
+                called_so.append((each, index))
+    if not found and len(called_so) > 1:
+        told = first_in_words([records.item_name(*each) for each in called_so])
+        raise UserError(f"{reference!r} is the label of {len(called_so)} items: {told}", "name one of these")
+    if not found and not called_so:
         raise UserError(
             f"run {records.run_dir.run_id} has no item {reference!r}{_nearest(records, job_id, reference)}",
-            f"its jobs are: {', '.join(records.history.header.jobs)}; an item is JOB:INDEX or JOB:LABEL",
+            f"{_items_in_words(records, job_id)}; an item is JOB:INDEX, JOB:LABEL, or a label that one item has",
         )
-    return found
+    return found or called_so
 
 
 def _nearest(records: Records, job_id: str, reference: str) -> str:
-    """The name that was probably meant, among those of the job's first items if there is such a job; else among the jobs."""
+    """The name that was probably meant: an item's of the job if there is such a job; else a job's, or a label alone."""
+    jobs = records.history.header.jobs
+    labels = (
+        (each, index, _shown_label(records, each, index))
+        for each in ([job_id] if job_id in jobs else jobs)
+        for index in range(min(records.count(each), _MOST_NAMES))
+    )
+    if job_id in jobs:
+        return did_you_mean(reference, (f"{each}:{index if label is None else label}" for each, index, label in labels))
+    return did_you_mean(job_id, jobs) or did_you_mean(
+        reference, {label for _, _, label in islice(labels, _MOST_NAMES) if label is not None}
+    )
+
+
+def _items_in_words(records: Records, job_id: str) -> str:
+    """Which items the job has, if there is such a job; else which jobs the run has."""
     if job_id not in records.history.header.jobs:
-        return did_you_mean(job_id, records.history.header.jobs)
-    indices = range(min(records.count(job_id), _MOST_NAMES))
-    return did_you_mean(reference, (f"{job_id}:{_shown_label(records, job_id, index) or index}" for index in indices))
+        return f"its jobs are: {', '.join(records.history.header.jobs)}"
+    match records.count(job_id):
+        case 0:
+            return f"{job_id} has no items"
+        case 1:
+            return f"{job_id} has one item, {records.item_name(job_id, 0)}"
+        case count:
+            return f"{job_id} has {count} items, {job_id}:0 to {job_id}:{count - 1}"
 
 
 def _shown_label(records: Records, job_id: str, index: int) -> str | None:

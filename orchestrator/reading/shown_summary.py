@@ -31,7 +31,8 @@ class KeptSummaries:
         # That of thousands of jobs is read once more when it is shown: all of them need not be in memory.
         if len(kept.summary["jobs"]) <= _MOST_JOBS:
             self._held[run_dir.run_id] = kept
-        return Birth(kept.summary["started_at"], kept.summary["parent"], kept.summary["jobs_file"])
+        summary = kept.summary
+        return Birth(summary["started_at"], summary["parent"], summary["jobs_file"], summary["name"])
 
     def take(self, run_dir: RunDir) -> KeptSummary | None:
         """The summary of the run, which is let go of; None: there is none."""

@@ -16,6 +16,9 @@ from orchestrator.store.run_dir import CHECKPOINT_NAME, RunDir, is_run_id
 from orchestrator.system.wording import cut
 from orchestrator.workers.wording import first_in_words
 
+_SHORTEST_END = 4
+"""Characters of the end of an id that name the run: an id that is made from the time ends in so many random ones."""
+
 
 class KnownRun(NamedTuple):
     """A run of a home. `parent`: the id of the run of the same home whose child it is; None if it is none's, or its parent is
@@ -26,11 +29,13 @@ class KnownRun(NamedTuple):
 
 
 class Birth(NamedTuple):
-    """When a run was created; `RUN/ITEM`, the item of another run whose child it is; its jobs file, None: it is damaged."""
+    """When a run was created; `RUN/ITEM`, the item of another run whose child it is; its jobs file and its name, None: it is
+    damaged."""
 
     created_at: float
     parent: str | None = None
     jobs_file: str | None = None
+    name: str | None = None
 
     @property
     def above(self) -> str | None:
@@ -43,7 +48,7 @@ def recorded_birth(run_dir: RunDir) -> Birth:
     from orchestrator.store.checkpoint import read_header
 
     header = read_header(run_dir.checkpoint)
-    return Birth(header.created_at, header.parent, header.jobs_file)
+    return Birth(header.created_at, header.parent, header.jobs_file, header.name)
 
 
 def known_runs(home: Path, birth_of: Callable[[RunDir], Birth] = recorded_birth) -> list[KnownRun]:
@@ -164,9 +169,10 @@ def _written_at(run_dir: RunDir) -> float:
 
 
 def find_run(home: Path, reference: str | None) -> RunDir:
-    """The run that `reference` names: an id, a unique prefix of one, a jobs file (its newest run); None: the newest.
+    """The run that `reference` names; None: the newest that is no run's child.
 
-    Raises UserError that says what could have been meant.
+    An id; a beginning or an end of one that no other run has; a jobs file, or a name, of which the newest run is meant. Raises
+    UserError that says what could have been meant.
     """
     if reference is None:
         newest = _newest(home, lambda run, birth: birth.above is None or not run.beside(birth.above).exists)
@@ -175,24 +181,39 @@ def find_run(home: Path, reference: str | None) -> RunDir:
         return newest
     if is_run_id(reference) and (exact := RunDir.of(home, reference)).exists:
         return _entered(exact)
-    named = _born((run for run in _folders(home) if reference and run.run_id.startswith(reference)), recorded_birth)
-    # The id of a child run begins with its parent's id: a prefix of both means the parent.
-    candidates = [run.run_id for run, birth in _newest_first(named) if len(named) == 1 or birth.above not in named]
-    if len(candidates) == 1:
-        return _entered(RunDir.of(home, candidates[0]))
-    if candidates:
-        raise UserError(f"{reference!r} could be {len(candidates)} runs: {first_in_words(candidates)}", "give more of the id")
+    if (named := _named_in_part(home, reference)) is not None:
+        return _entered(named)
     path = os.path.realpath(reference)
-    newest = _newest(home, lambda _, birth: birth.jobs_file == path)
+    is_file = os.path.isfile(path)
+    # A file that is there is meant as a file: runs of others may be called like it.
+    newest = _newest(home, lambda _, birth: birth.jobs_file == path or (birth.name == reference and not is_file))
     if newest is not None:
         return newest
-    if os.path.isfile(path):
+    if is_file:
         raise UserError(f"{reference} has no run yet in {home}", f"start one: orchestrate run {reference}")
     from difflib import get_close_matches
 
-    close = get_close_matches(reference, [run.run_id for run in list_runs(home)], n=3, cutoff=0.5)
+    born = _born(_folders(home), recorded_birth)
+    names = dict.fromkeys(birth.name for _, birth in born.values() if birth.name is not None)
+    close = get_close_matches(reference, [*born, *names], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "orchestrate list shows the runs"
     raise UserError(f"no run or jobs file {cut(reference, 200)!r}", hint)
+
+
+def _named_in_part(home: Path, reference: str) -> RunDir | None:
+    """The run whose id begins, or else ends, with `reference`. Raises UserError if that could be several."""
+    for is_meant in (str.startswith, str.endswith if len(reference) >= _SHORTEST_END else None):
+        if is_meant is None or not reference:
+            continue
+        named = _born((run for run in _folders(home) if is_meant(run.run_id, reference)), recorded_birth)
+        # The id of a child run begins with its parent's id: a beginning of both means the parent.
+        found = [run for run, birth in _newest_first(named) if len(named) == 1 or birth.above not in named]
+        if len(found) > 1:
+            told = first_in_words([run.run_id for run in found])
+            raise UserError(f"{reference!r} could be {len(found)} runs: {told}", "give more of the id")
+        if found:
+            return found[0]
+    return None
 
 
 def _entered(run_dir: RunDir) -> RunDir:

@@ -93,7 +93,7 @@ NONSENSE = [
     (["one", "slot=4"], "'slot=4' cannot be set"),
     (["one", "slots"], "'slots' cannot be set"),
     (["one"], "set what?"),
-    (["slots=4"], "set what?"),
+    (["slots=4"], "which run? None goes on"),
     (["--last"], "set what?"),
     (["none", "slots=4"], "no run or jobs file 'none'"),
 ]
