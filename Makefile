@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # With it each tester, and each process of a test, would compile all of the sources anew: four times the CPU of a start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-agents lint bench wheel clean
+.PHONY: demo test test-slow test-agents lint docs bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/orchestrate run -C . $(QUICKSTART)
@@ -36,6 +36,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 
+# The site, below site/. Whatever a page links has to be there.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file .ci/mkdocs.yml
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/bench/run.py
 
@@ -43,7 +47,7 @@ wheel: $(VENV)/.installed
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "orchestrate needs Python 3.11 or newer: none of python3, python3.13, python3.12," \

@@ -18,8 +18,11 @@ class AttemptClass(StrEnum):
     """What an attempt came to. Only `OK` is a success."""
 
     OK = "ok"
+    """It succeeded."""
     COMMAND_FAILED = "command_failed"
+    """The command exited with another code than 0, or a signal ended it."""
     TIMEOUT = "timeout"
+    """It ran longer than `timeout`, and was ended."""
     CANCELLED = "cancelled"
     """Ended because somebody asked for it: `cancel`, or a drain that ran out of time (then `ended_by` is `drain`)."""
     CANNOT_START = "cannot_start"

@@ -1,0 +1,235 @@
+"""Makes the pages of docs/reference that the code knows best: `python docs/reference/make.py` writes them.
+
+Promise: each page is made of the code alone, and of `key_examples.toml`. A test makes them again, and fails where they differ.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import re
+import tomllib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.class_advice import advice_on
+from orchestrator.cli.group import COMMANDS, orchestrate
+from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile import agent_keys, keys
+from orchestrator.jobsfile.json_schema import jobs_file_schema
+from orchestrator.workers.protocol import AttemptClass
+
+FOLDER = Path(__file__).resolve().parent
+SOURCES = FOLDER.parents[1] / "orchestrator"
+
+TABLES = ("FileTable", "RunTable", "InputTable", "PoolTable", "JobTable", "SourceTable", "RepeatTable", "RetryTable")
+"""In this order; tables that are not named here come behind them."""
+
+GROUPS = (
+    ("What is done", frozenset(keys.ACTIONS)),
+    ("How an agent works", keys.AGENT_KEYS | {"check", "workspace", "artifacts"}),
+    ("What bounds an attempt", frozenset(keys.LIMIT_KEYS)),
+    ("The same work once", frozenset(keys.TOKEN_KEYS) | {"token"}),
+    ("How a gate asks", keys.GATE_KEYS),
+)
+"""Of the keys of a job: the others are about items, their order, and how they run."""
+
+SINCE: dict[str, str] = {}
+"""`TABLE.KEY` -> the version that brought it; all others were there in 0.1."""
+
+_ERRORS = {each.__name__ for each in (UserError, *UserError.__subclasses__()) if each is not JobsFileError}
+
+_MADE = "<!-- Made by docs/reference/make.py of the code. Change it there, and run that. -->\n\n"
+
+
+def pages() -> dict[str, str]:
+    """File name -> the page's text."""
+    made = {"jobs-file.md": keys_page(), "commands.md": commands_page(), "classes.md": classes_page(), "errors.md": errors_page()}
+    return {name: _MADE + text for name, text in made.items()}
+
+
+def examples() -> dict[str, dict[str, str]]:
+    """Table -> key -> a few lines of TOML that show the key."""
+    shown: dict[str, dict[str, str]] = tomllib.loads((FOLDER / "key_examples.toml").read_text("utf-8"))
+    return shown
+
+
+def keys_page() -> str:
+    """Every key of a jobs file."""
+    schema = jobs_file_schema()
+    tables = {"FileTable": {"description": schema["description"], "properties": schema["properties"]}, **schema["$defs"]}
+    parts = [
+        "# Every key of a jobs file\n",
+        "A jobs file is TOML. Each key is here with its type, its default and an example; without another word a key has been",
+        "there since 0.1. What keys do together: [What a jobs file can say](../jobs-files.md). Editors show the same while you",
+        "write: `orchestrate schema`.\n",
+    ]
+    for name in sorted(tables, key=lambda table: (TABLES.index(table) if table in TABLES else len(TABLES), table)):
+        properties = tables[name]["properties"]
+        parts += [f"## {_title(name)}\n", f"{tables[name]['description']}\n"]
+        for heading, group in _grouped(name, properties):
+            parts += [f"### {heading}\n"] if heading else []
+            for key in group:
+                parts += [f"{'####' if heading else '###'} `{key}`\n", *_key(name, key, properties[key])]
+    return "\n".join(parts)
+
+
+def _grouped(table: str, properties: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    if table != "JobTable":
+        yield "", list(properties)
+        return
+    left = list(properties)
+    for heading, group in GROUPS:
+        yield heading, [key for key in left if key in group]
+        left = [key for key in left if key not in group]
+    yield "Items, order, failures, and how a command runs", left
+
+
+def _title(table: str) -> str:
+    known = {"FileTable": "The file", "RunTable": "`[run]`", "InputTable": "`[inputs.NAME]`", "PoolTable": "`[pools.NAME]`"}
+    known |= {"JobTable": "`[jobs.ID]` and `[defaults]`"}
+    if table in known:
+        return known[table]
+    described = inspect.getdoc(getattr(keys, table, None) or getattr(agent_keys, table)) or ""
+    shown = re.match(r"`([a-z_]+) = ", described)
+    return f"`{shown[1]} = {{ … }}`" if shown else table
+
+
+def _key(table: str, key: str, about: dict[str, Any]) -> list[str]:
+    words, _, type_words = about["description"].rpartition("\n\n")
+    lines = [f"{words}\n", f"- Type: {type_words[:1].lower()}{type_words[1:].removesuffix('.')}"]
+    if "default" in about:
+        lines.append(f"- Default: {_default(about['default'], type_words)}")
+    if f"{table}.{key}" in SINCE:
+        lines.append(f"- Since {SINCE[f'{table}.{key}']}")
+    return [*lines, "", f"```toml\n{examples()[table][key].strip()}\n```\n"]
+
+
+def _default(value: object, type_words: str) -> str:
+    match value:
+        case bool():
+            return f"`{str(value).lower()}`"
+        case str():
+            return f'`"{value}"`'
+        case 0 | 0.0 if "no limit" in type_words:
+            return "no limit"
+        case int() | float() if type_words.startswith("A duration"):
+            return f"{value:g} seconds"
+        case int() if type_words.startswith("A size"):
+            return f"{value / 2**20:g} MiB"
+        case _:
+            return f"`{value}`"
+
+
+def commands_page() -> str:
+    """Every command, with its options."""
+    group = orchestrate
+    parts = [
+        "# Every command\n",
+        "`orchestrate COMMAND --help` prints the same. RUN is the id of a run, a unique prefix of it, or a jobs file (its newest",
+        "run). ITEM is what the output calls it: `port:3`, or `port:a.py`, by its label. Each command takes `--home DIR`: the",
+        "state folder. [Exit codes](exit-codes.md) are the same for all of them.\n",
+    ]
+    for name in COMMANDS:
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        parts += _command(command, f"orchestrate {name}")
+        for inner_name, inner in sorted(command.commands.items()) if isinstance(command, click.Group) else ():
+            parts += _command(inner, f"orchestrate {name} {inner_name}")
+    return "\n".join(parts)
+
+
+def _command(command: click.Command, name: str) -> list[str]:
+    context = click.Context(command, info_name=name)
+    usage = " ".join(command.collect_usage_pieces(context))
+    lines = [f"## {name}\n", f"```\n{name} {usage}\n```\n", f"{inspect.cleandoc(command.help or '')}\n"]
+    records = [
+        record
+        for parameter in command.get_params(context)
+        if parameter.name not in ("home", "help") and (record := parameter.get_help_record(context)) is not None
+    ]
+    if records:
+        lines += ["| option | |", "|---|---|", *(f"| `{_cell(option)}` | {_cell(words)} |" for option, words in records), ""]
+    return lines
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|")
+
+
+def classes_page() -> str:
+    """What an attempt can come to."""
+    parts = [
+        "# What an attempt can come to\n",
+        "Each attempt has a class (`class` in `results`). Only `ok` is a success. `orchestrate why RUN ITEM` says in words what",
+        "the class means for that item.\n",
+        "| class | what it means, and what to do |",
+        "|---|---|",
+    ]
+    said = _strings_under(AttemptClass)
+    for each in AttemptClass:
+        meaning = advice_on(each.value, "the agent") or said[each.name].partition(" Given by")[0]
+        parts.append(f"| `{each.value}` | {_cell(meaning[:1].upper() + meaning[1:].removesuffix('.'))} |")
+    return "\n".join([*parts, ""])
+
+
+def _strings_under(struct: type) -> dict[str, str]:
+    """Name -> the string under it, of the names that a class sets."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(struct)).body if isinstance(node, ast.ClassDef))
+    said = {}
+    for node, below in itertools.pairwise(body):
+        if isinstance(node, ast.Assign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            said[ast.unparse(node.targets[0])] = re.sub(r"\s+", " ", str(below.value.value))
+    return said
+
+
+def errors_page() -> str:
+    """Every error that says what to do."""
+    parts = [
+        "# Every error that a command can end with\n",
+        "An error of yours has two lines: what is wrong and where, and what to do. The exit code is 2 unless another is named",
+        "([exit codes](exit-codes.md)). `…` stands for what differs. Mistakes of a jobs file are told all at once by",
+        "`orchestrate check`, each with its place; they are not listed here. What becomes of an item: [classes](classes.md).\n",
+    ]
+    found = sorted(
+        {error for path in sorted(SOURCES.rglob("*.py")) for error in _errors_of(path)}, key=lambda each: each[0].lower()
+    )
+    parts += [f"- {_code(message)}{f'<br>{_code(hint)}' if hint else ''}" for message, hint in found]
+    return "\n".join([*parts, ""])
+
+
+def _errors_of(path: Path) -> Iterator[tuple[str, str]]:
+    """What each `raise …UserError("…", "…")` of a file says: message and hint."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in _ERRORS and node.args:
+            message, hint = [*(_said(argument) for argument in node.args[:2]), ""][:2]
+            if message.strip("… :"):
+                yield message, hint if hint.strip("… ") else ""
+
+
+def _said(node: ast.expr) -> str:
+    """The text of a literal, `…` in place of each value that is put in."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(_said(value) for value in values)
+        case ast.BinOp(left=left, right=right):
+            return _said(left) + _said(right)
+        case _:
+            return "…"
+
+
+def _code(text: str) -> str:
+    fence = "``" if "`" in text else "`"
+    space = " " if fence == "``" else ""
+    return fence + space + re.sub(r"\s+", " ", text) + space + fence
+
+
+if __name__ == "__main__":
+    for file_name, page in pages().items():
+        (FOLDER / file_name).write_text(page, "utf-8")
