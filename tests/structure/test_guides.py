@@ -14,7 +14,7 @@ from orchestrator.cli import main
 from orchestrator.cli.group import orchestrate
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+PAGES = [ROOT / "docs" / "tutorial.md", ROOT / "docs" / "jobs-files.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
 JOBS_FILES = [
     pytest.param(text, id=f"{page.stem}-{number}")
     for page in PAGES
@@ -27,6 +27,7 @@ def test_a_jobs_file_of_a_guide_has_no_mistakes(
     text: str, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "jobs.toml").write_text(text)
+    (tmp_path / "child.toml").write_text('[inputs]\nfolder = "."\n[jobs.a]\ncommand = ["ls", "{{ inputs.folder }}"]\n')
     assert main(["check", "--home", str(home), str(tmp_path / "jobs.toml")]) == 0, capsys.readouterr().err
 
 
