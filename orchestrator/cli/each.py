@@ -1,21 +1,25 @@
-"""`orchestrate each -- CMD {}`: a run with one item for each line of stdin."""
+"""`orchestrate each -- CMD {}`: a run with one item for each line of stdin, or of what else is named."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.each_file import agent_jobs_text, jobs_text, standing_alone
-from orchestrator.cli.each_lines import stdin_lines
+from orchestrator.cli.each_file import run_text, standing_alone
+from orchestrator.cli.each_job import EachJob, Typed, job_of
+from orchestrator.cli.each_outputs import Outputs
 from orchestrator.cli.invocation import Invocation, pass_invocation
+from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import bounds_options, run_id_option, view_options
 from orchestrator.cli.output import write_bytes
 from orchestrator.cli.supervising import Shown, supervise
-from orchestrator.workers.byte_text import bytes_of_text
+from orchestrator.errors import JobsFileError
+from orchestrator.system.wording import shell_word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +30,15 @@ if TYPE_CHECKING:
 
 
 @click.command("each", context_settings={"allow_interspersed_args": False})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD [ARG | {}]...]")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD [ARG | {}]...] [::: ITEM...]...")
+@click.option("--shell", "is_shell", is_flag=True, help="CMD is a command line of a shell; {} is quoted for it.")
+@click.option("-a", "--arg-file", "files", multiple=True, metavar="FILE", help="Items from FILE (-: stdin). Repeatable.")
+@click.option("-0", "--null", "is_nul", is_flag=True, help="Items end with NUL, as of find -print0.")
+@click.option("-d", "--delimiter", metavar="TEXT", help="Items end with TEXT.")
+@click.option("-n", "-L", "--max-args", "batch", type=click.IntRange(min=1), metavar="N", help="So many lines make one item.")
+@click.option("--colsep", "column_separator", metavar="C", help="What parts a line into {1} {2}: a character, or a regex.")
+@click.option("--header", metavar=":", help="The first line names the values of the others: {NAME}.")
+@click.option("-I", "mark", metavar="MARK", help="What stands for the item instead of {}; braces then mean nothing.")
 @click.option("--agent", metavar="NAME", help="An agent instead of a command; orchestrate agents lists them.")
 @click.option("-p", "--prompt", metavar="TEXT", help="What the agent is told of each line.")
 @click.option("--model", metavar="M", help="The model that the agent uses.")
@@ -34,8 +46,16 @@ if TYPE_CHECKING:
 @click.option(
     "--workspace", type=click.Choice(["shared", "worktree", "copy", "temp"]), help="Where the agent works (default: here)."
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N lines.")
+@click.option("--timeout", metavar="TIME", help="How long one attempt may take: 90s, 5m.")
+@click.option("--attempts", type=click.IntRange(min=1), metavar="N", help="How often an item is tried in all.")
+@click.option("--retry-delay", metavar="TIME", help="How long to wait before the second attempt.")
+@click.option("--check", metavar="CMD", help="A command line that confirms a success.")
+@click.option("--token", metavar="TEXT", help="What names the work of an item: the same work is done once.")
+@click.option("--pool", metavar="NAME", help="The pool whose slots and rate hold for these items too.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
 @bounds_options
+@click.option("--keep-order/--as-done", "in_order", default=None, help="Outputs in the order of items (default), or as they end.")
+@click.option("--tag", "is_tagged", is_flag=True, help="Begin each line of output with its item and a tab.")
 @run_id_option
 @click.option(
     "--print", "only_print", is_flag=True, help="Print the jobs file that this would run, with its items, and run nothing."
@@ -46,83 +66,72 @@ def command(
     invocation: Invocation,
     /,
     *,
-    words: tuple[str, ...],
-    agent: str | None,
-    prompt: str | None,
-    model: str | None,
-    permissions: str | None,
-    workspace: str | None,
-    slots: int | None,
-    keep_going: bool,
     limit: int | None,
+    keep_going: bool,
+    in_order: bool | None,
+    is_tagged: bool,
     run_id: str | None,
     only_print: bool,
-    **view: Any,
+    **given: Any,
 ) -> int:
     """Run a command, or an agent, once for each line of stdin: a normal run, recorded and resumable.
 
-    {} (or {{ item }}) stands for the line, anywhere in an argument. Without a {} the line is added as the last argument. A line
-    is one argument, byte for byte: blanks and quotes mean nothing, and no shell reads it. At the end the stdout of all items is
-    printed, in the order of the lines.
+    {} (or {{ item }}) stands for the item, anywhere in an argument. Without a {} the item is added as the last argument. An item
+    is one argument, byte for byte: blanks and quotes mean nothing, and no shell reads it. With --agent NAME -p TEXT an agent is
+    told TEXT for each item.
 
-    With --agent NAME -p TEXT an agent is told TEXT for each line, and its answers are printed.
+    {.} is the item without its suffix, {/} its last part, {//} its folder, {/.} the last part without suffix, {1} {2} {NAME} a
+    value of it, {1.} and so on the same of that value, {#} its number (from 1), {%} the slot that it runs in (from 0).
+
+    ::: A B C, behind all else, gives the items themselves; several ::: are combined, :::+ goes in step with the one before it,
+    :::: FILE reads a file. What is printed comes in the order of the items, each whole, as soon as those before it are done.
     """
-    # Either a command or an agent: half of each would run something that was not meant.
-    of_an_agent = {"--prompt": prompt, "--model": model, "--permissions": permissions, "--workspace": workspace}
-    given = [option for option, value in of_an_agent.items() if value is not None]
-    if agent is None and given:
-        raise click.UsageError(f"{given[0]} is about an agent: give --agent NAME too")
-    if agent is not None and (prompt is None or words):
-        raise click.UsageError("--agent goes with -p TEXT" + (", and with no command" if words else ""))
-    if agent is None and not words:
-        raise click.UsageError("Missing argument '-- CMD [ARG | {}]...'.")
-    # The command line becomes a jobs file: from here on it is a run like any other.
-    if agent is None or prompt is None:
-        text = jobs_text(words)
-    else:
-        text = agent_jobs_text(agent, prompt, model=model, permissions=permissions, workspace=workspace, slots=slots)
+    view = {name: given.pop(name) for name in Shown.__struct_fields__ if name in given}
+    job = job_of(Typed(**given))
+    if job.unsafe_script is not None:
+        safe = f"each --shell {shell_word(job.unsafe_script)}"
+        tell_note(f"the shell reads the item as code: $(…) in it is run, and blanks part it; safe is: {safe}")
     if only_print:
-        # What is typed at a terminal is not asked for: the file then reads a list that the user makes.
-        if sys.stdin is None or not sys.stdin.isatty():
-            text = standing_alone(text, itertools.islice(stdin_lines(), limit), slots=slots, keep_going=keep_going)
-        write_bytes(text.encode())
+        _print_file(job, limit, slots=given["slots"], keep_going=keep_going)
         return 0
     shown = Shown(**view)
+    # Where stdout is for JSON, or nobody reads it, `logs` has the outputs.
+    outputs = None
+    if not (shown.as_json or shown.events or shown.detach):
+        home = invocation.home(is_made=True)
+        outputs = Outputs(home, in_order=in_order is not False, is_tagged=is_tagged, is_agent="agent" in job.keys)
 
     def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import EachRequest, run_each
         from orchestrator.store.settings_records import RunOptions, Selection
 
-        options = RunOptions(slots=slots, keep_going=keep_going, selection=Selection(limit=limit))
-        request = EachRequest(jobs_text=text, lines=stdin_lines(), folder=os.getcwd(), options=options, run_id=run_id)
-        report = run_each(home, request, listeners)
-        # Where stdout is for JSON, or nobody reads it, `logs` has the outputs.
-        if not (shown.as_json or shown.events or shown.detach):
-            _print_outputs(home, report.run_id)
-        return report
+        options = RunOptions(slots=given["slots"], keep_going=keep_going, selection=Selection(limit=limit))
+        text = run_text(job.name, job.form, job.keys)
+        request = EachRequest(jobs_text=text, lines=job.values, folder=os.getcwd(), options=options, run_id=run_id)
+        return run_each(home, request, listeners)
 
-    return supervise(invocation, shown, start, reads_stdin=True)
+    try:
+        code = supervise(invocation, shown, start, reads_stdin=True, outputs=outputs)
+    except JobsFileError as error:
+        raise _of_command_line(error) from error
+    if outputs is not None:
+        outputs.finish()
+    return code
 
 
-def _print_outputs(home: Path, run_id: str) -> None:
-    from orchestrator.cli.sinks import Sinks, copy_stream
-    from orchestrator.cli.streams import open_stream
-    from orchestrator.reading.run_reader import RunReader
-    from orchestrator.store.known_runs import find_run
+def _print_file(job: EachJob, limit: int | None, *, slots: int | None, keep_going: bool) -> None:
+    # What is typed at a terminal is not asked for: the file then reads a list that the user makes.
+    if job.reads_stdin and job.form.is_text and sys.stdin is not None and sys.stdin.isatty():
+        text = run_text(job.name, job.form, job.keys)
+    else:
+        text = standing_alone(job.name, job.keys, itertools.islice(job.values, limit), slots=slots, keep_going=keep_going)
+    write_bytes(text.encode())
 
-    reader = RunReader.read(find_run(home, run_id))
-    if reader.job("each").is_agent:
-        for index in range(reader.count("each")):
-            answer = reader.output("each", index)
-            if answer is not None:
-                write_bytes(bytes_of_text(f"{answer}\n"))
-        return
-    # As bytes: what a program prints is data.
-    sinks = Sinks(reader, is_raw=True)
-    for index in range(reader.count("each")):
-        # An item that was never started has no output.
-        attempt = reader.history.jobs["each"].attempts(index)
-        stream = open_stream(reader, "each", index, attempt, "stdout") if attempt else None
-        if stream is not None:
-            with stream:
-                copy_stream(stream, sinks.sink("each", index, attempt, "stdout", None))
+
+_PLACE = re.compile(r"\S*each\.toml(?::\d+)?: (?:jobs\.each\.)?")
+
+
+def _of_command_line(error: JobsFileError) -> JobsFileError:
+    """The mistakes of a file that nobody sees, as those of what was typed."""
+    problems = [_PLACE.sub("", problem, count=1) for problem in error.problems]
+    return JobsFileError("what was typed for each", problems)

@@ -1,90 +1,118 @@
-"""The jobs file that `each` makes of a command line. All that the user typed is literal, but for `{}` and `{{ item }}`."""
+"""The jobs file that `each` makes of a command line: each option is a key of it, so that a file can say all that is typed."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from orchestrator.cli.each_words import ItemForm, Placeholders, literal
 from orchestrator.errors import UserError
 from orchestrator.workers.lazy_pattern import lazy_pattern
-
-_PLACEHOLDER = lazy_pattern(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
-_MEANT_FOR_A_TEMPLATE = lazy_pattern(r"\{(?=[{%#\r]|\Z)|\r")
-"""A brace that a template would take for the beginning of a placeholder, a tag or a comment, also with the text behind it; and
-the carriage return, which templates turn into a newline."""
-
-
-_ITEMS = 'for_each = { lines = "items.txt" }\n'
-"""Where a run of `each` has its list: the file itself is never read, for the lines of stdin are the items."""
 
 _OTHER_NAME = lazy_pattern(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
 """What looks like a placeholder, and is none of ours. To a command it is passed on, which may want it (`docker ps --format
 {{.ID}}`). In a prompt it is refused: an agent that is told `{{ itm }}` is paid for nothing."""
+_OURS = lazy_pattern(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
 
 
-def jobs_text(words: Sequence[str]) -> str:
-    """The TOML of a run of `words`, an argv, over items.txt. Raises UserError for an argument that TOML cannot hold."""
-    has_placeholder = any(_PLACEHOLDER.search(word) for word in words)
-    argv = [_template(word) for word in words]
-    if not has_placeholder:
-        argv.append("{{ item }}")
-    elements = "".join(f"  {_quoted(word)},\n" for word in argv)
-    name = _quoted(os.path.basename(words[0]) or "each")
-    return f"name = {name}\n\n[jobs.each]\n{_ITEMS}command = [\n{elements}]\n"
+def command_keys(words: Sequence[str], meant: Placeholders, *, is_shell: bool = False) -> dict[str, Any]:
+    """The keys of a job that runs `words` for each item: an argv, or a command line for a shell. Raises UserError.
 
-
-def standing_alone(text: str, lines: Iterable[str], *, slots: int | None, keep_going: bool) -> str:
-    """The jobs file `text` of a command line with all that the run takes besides: its items, `-j` and `-k`.
-
-    Raises UserError for a line that TOML cannot hold.
+    Without a placeholder the item is added at the end; without words an item is a command line itself.
     """
-    items = "".join(f"  {_quoted(_MEANT_FOR_A_TEMPLATE.sub(_as_expression, line), 'line')},\n" for line in lines)
-    text = text.replace(_ITEMS, f"for_each = [\n{items}]\n", 1)
-    text += "continue_on_error = true\n" if keep_going else ""
-    return text if slots is None else text.replace("[jobs.each]", f"[run]\nslots = {slots}\n\n[jobs.each]", 1)
+    has_placeholder = any(meant.are_in(word) for word in words)
+    if not is_shell:
+        argv = [meant.argument(word) for word in words]
+        return {"command": argv if has_placeholder else [*argv, meant.item()]}
+    if not words:
+        return {"shell": "{{ item | raw }}"}
+    script = meant.script(" ".join(words))
+    return {"shell": script if has_placeholder else f"{script} {meant.item()}"}
 
 
-def agent_jobs_text(
-    agent: str, prompt: str, *, model: str | None, permissions: str | None, workspace: str | None, slots: int | None
-) -> str:
-    """The TOML of a run of an agent over items.txt, `slots` items at once.
-
-    Raises UserError as `jobs_text` does, and for a prompt that is empty or has an unknown placeholder.
-    """
+def agent_keys(agent: str, prompt: str, meant: Placeholders, *, model: str | None = None) -> dict[str, Any]:
+    """The keys of a job that tells an agent of each item. Raises UserError, also for a prompt that is empty."""
     if not prompt.strip():
         raise UserError("the prompt is empty", "say with -p what the agent is to do with each line")
-    _refuse_other_names("--agent", agent)
-    _refuse_other_names("--prompt", prompt)
-    _refuse_other_names("--model", model or "")
-    told = _template(prompt) if _PLACEHOLDER.search(prompt) else f"{_template(prompt)}\n\n{{{{ item }}}}"
-    keys = {"agent": _template(agent), "prompt": told}
-    keys |= {"model": _template(model)} if model is not None else {}
-    keys |= {"permissions": permissions} if permissions is not None else {}
-    keys |= {"workspace": workspace} if workspace is not None else {}
-    lines = [f"{key} = {_quoted(value)}\n" for key, value in keys.items()]
-    lines += [f"max_concurrency = {slots}\n"] if slots else []
-    return f"name = {_quoted(agent)}\n\n[jobs.each]\n{_ITEMS}{''.join(lines)}"
+    given = {"--agent": agent, "--prompt": prompt} | ({"--model": model} if model is not None else {})
+    if meant.mark is None:
+        for option, text in given.items():
+            _refuse_other_names(option, text)
+    told = meant.text(prompt) + ("" if meant.are_in(prompt) else f"\n\n{meant.item(is_text=True)}")
+    return {"agent": meant.text(agent), "prompt": told} | ({"model": meant.text(model)} if model is not None else {})
 
 
 def _refuse_other_names(option: str, text: str) -> None:
-    found = _OTHER_NAME.search(_PLACEHOLDER.sub("", text))
+    found = _OTHER_NAME.search(_OURS.sub("", text))
     if found is not None:
         raise UserError(
             f"{option}: {found[0]} is not a name that it knows", "{} or {{ item }} is the line; a jobs file can say all else"
         )
 
 
-def _template(word: str) -> str:
-    literals = (_MEANT_FOR_A_TEMPLATE.sub(_as_expression, literal) for literal in _PLACEHOLDER.split(word))
-    return "{{ item }}".join(literals)
+def run_text(name: str, form: ItemForm, keys: Mapping[str, Any]) -> str:
+    """The TOML of a run of `each`, whose items are written beside it. Raises UserError for what TOML cannot hold.
+
+    The list that it names is never read: it says what the items are.
+    """
+    # Lines, so many at once, or values that were made of them.
+    if form.is_text:
+        source: dict[str, Any] = {"lines": "items.txt"}
+    elif form.is_short:
+        source = {"lines": "items.txt", "batch": form.values}
+    else:
+        source = {"jsonl": "items.jsonl"}
+    return _file(name, keys, _value(source))
 
 
-def _as_expression(found: re.Match[str]) -> str:
-    return "{{ '{' }}" if found[0] == "{" else "{{ '\\r' }}"
+def standing_alone(name: str, keys: Mapping[str, Any], values: Iterable[Any], *, slots: int | None, keep_going: bool) -> str:
+    """The TOML of a run of `each` with all that it takes besides: its items, `-j` and `-k`. Raises UserError as `run_text`."""
+    items = "".join(f"  {_value(_literally(value), 'line')},\n" for value in values)
+    keys = {**keys, "continue_on_error": True} if keep_going else keys
+    return _file(name, keys, f"[\n{items}]", slots=slots)
 
 
-def _quoted(text: str, what: str = "argument") -> str:
+def _literally(value: Any) -> Any:
+    """The value as templates give it: in a list of a jobs file each text is one."""
+    if isinstance(value, str):
+        return literal(value)
+    if isinstance(value, Mapping):
+        return {key: literal(text) for key, text in value.items()}
+    return [literal(text) for text in value]
+
+
+def _file(name: str, keys: Mapping[str, Any], items: str, *, slots: int | None = None) -> str:
+    run = "" if slots is None else f"[run]\nslots = {slots}\n\n"
+    lines = [f"{key} = {_argv(value) if key == 'command' else _value(value)}\n" for key, value in keys.items()]
+    title = _value(os.path.basename(name) or "each")
+    return f"name = {title}\n\n{run}[jobs.each]\nfor_each = {items}\n{''.join(lines)}"
+
+
+def _argv(words: Sequence[str]) -> str:
+    elements = "".join(f"  {_value(word)},\n" for word in words)
+    return f"[\n{elements}]"
+
+
+def _value(value: Any, what: str = "argument") -> str:
+    """A value of TOML on one line. `what` has a text that is not UTF-8. Raises UserError for that."""
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(each, what)}" for key, each in value.items()) + " }"
+    if isinstance(value, str):
+        return _quoted(value, what)
+    return "[" + ", ".join(_value(each, what) for each in value) + "]"
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _quoted(key, "name")
+
+
+_BARE_KEY = lazy_pattern(r"[A-Za-z0-9_-]+")
+
+
+def _quoted(text: str, what: str) -> str:
     """A TOML basic string. Control characters are escaped: --print shows the text on a terminal, which would obey them."""
     try:
         text.encode()

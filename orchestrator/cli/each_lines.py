@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,28 +16,50 @@ from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, text_of
 MOST_HELD_BYTES = 8 << 20
 """Of lines that end in CR LF so much is held in memory; more lies in a temporary file."""
 
+_BLOCK_BYTES = 1 << 16
+
 
 def stdin_lines() -> Iterator[str]:
     """The lines of stdin, byte for byte. Raises UserError as `item_lines` does."""
-    stream: BinaryIO | None = sys.stdin.buffer if sys.stdin is not None else None
-    if stream is None:
-        return
-    if stream.isatty():
+    return item_lines(stdin_stream(), tell_note)
+
+
+def stdin_stream() -> BinaryIO:
+    """Stdin for bytes; an empty one if this process was started without. At a terminal it is said that items are read."""
+    if sys.stdin is None:
+        return io.BytesIO()
+    if sys.stdin.isatty():
         from orchestrator.views.outlet import Outlet
 
         Outlet(sys.stderr).line("reading items from the terminal, one a line; Ctrl-D ends them")
-    yield from item_lines(stream, tell_note)
+    return sys.stdin.buffer
 
 
-def item_lines(stream: BinaryIO, note: Callable[[str], None]) -> Iterator[str]:
+def parted_by(separator: bytes, stream: BinaryIO, name: str = "stdin") -> Iterator[str]:
+    """What stands between separators (not empty), byte for byte; behind the last one only if there is something.
+
+    Read as it comes. Raises UserError for a stream that cannot be read.
+    """
+    begun = b""
+    try:
+        while block := stream.read1(_BLOCK_BYTES):  # type: ignore[attr-defined]
+            *whole, begun = (begun + block).split(separator)
+            yield from map(text_of_bytes, whole)
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}", "give it items, each ended as -0 or -d says") from error
+    if begun:
+        yield text_of_bytes(begun)
+
+
+def item_lines(stream: BinaryIO, note: Callable[[str], None], name: str = "stdin") -> Iterator[str]:
     """The lines of `stream` as `workers.byte_text.lines_of` has them. `note` hears that they go without CR LF or a mark.
 
     Raises UserError: UTF-16, a stream that cannot be read, no room for lines that end in CR LF.
     """
-    lines = _lines_of(stream)
+    lines = _lines_of(stream, name)
     first = next(lines, b"")
     if first.startswith(UTF16_MARKS):
-        raise UserError("stdin is in UTF-16", "convert it to UTF-8, as by: iconv -f UTF-16 -t UTF-8")
+        raise UserError(f"{name} is in UTF-16", "convert it to UTF-8, as by: iconv -f UTF-16 -t UTF-8")
     unmarked = first.removeprefix(BYTE_ORDER_MARK)
     if not unmarked:
         return
@@ -57,14 +80,14 @@ def item_lines(stream: BinaryIO, note: Callable[[str], None]) -> Iterator[str]:
 _NOTE = "the lines come with CR LF or a byte order mark, as Windows writes them; items go without"
 
 
-def _lines_of(stream: BinaryIO) -> Iterator[bytes]:
+def _lines_of(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """The lines with their ends. One without an end is the last: a terminal would be asked for more."""
     line = b"\n"
     try:
         while line.endswith(b"\n") and (line := stream.readline()):
             yield line
     except OSError as error:
-        raise UserError(f"stdin cannot be read: {error.strerror}", "give it lines, one an item") from error
+        raise UserError(f"{name} cannot be read: {error.strerror}", "give it lines, one an item") from error
 
 
 def _without_ends(lines: Iterable[bytes], end: bytes) -> Iterator[str]:

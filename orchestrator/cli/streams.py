@@ -26,9 +26,9 @@ def open_stream(reader: RunReader, job_id: str, index: int, attempt: int, name: 
     running = reader.history.open_starts.get((job_id, index))
     if running is not None and running.attempt == attempt and runs_now(reader.run_dir, running):
         live = open_live_output(reader.run_dir, running, name) if name != "check" else None
-        return live or _opened(_final_path(reader, job_id, index, attempt, name))
+        return live or opened(_final_path(reader, job_id, index, attempt, name))
     # An attempt that has ended left a file for each stream that is not empty.
-    from_file = _opened(_final_path(reader, job_id, index, attempt, name))
+    from_file = opened(_final_path(reader, job_id, index, attempt, name))
     if from_file is not None:
         return from_file
     # After power loss a small stream may be in the record only.
@@ -46,7 +46,7 @@ def _final_path(reader: RunReader, job_id: str, index: int, attempt: int, name: 
     return Path({"stdout": stdout, "stderr": stderr, "check": f"{stdout.removesuffix('stdout')}check"}[name])
 
 
-def _opened(path: Path) -> BinaryIO | None:
+def opened(path: Path) -> BinaryIO | None:
     """The file, open; None if there is none. One that cannot be read (another user's, no plain file) is told in a note."""
     try:
         return open(open_file(path), "rb")

@@ -68,10 +68,12 @@ def supervise(
     start: Callable[[Path, Listeners, Prompt | None], RunReport],
     *,
     reads_stdin: bool = False,
+    outputs: Listener | None = None,
 ) -> int:
     """Call `start(home, listeners, prompt)` with the listeners that `shown` asks for, and print what it asks for; the exit code.
 
-    The prompt is None where nobody can be asked. `reads_stdin`: standard input has items, and no answers. Raises UserError.
+    The prompt is None where nobody can be asked. `reads_stdin`: standard input has items, and no answers.
+    `outputs`: a listener that writes to stdout; beside a live view on a terminal it hears nothing. Raises UserError.
     """
     if shown.events and shown.as_json:
         raise UserError("--events and --json cannot both be given", "the last line of --events has the summary")
@@ -101,7 +103,7 @@ def supervise(
     try:
         # One outlet for the view and the prompt: what both write to a terminal stays in order.
         outlet = outlet_to(sys.stderr)
-        listeners = _chosen_listeners(invocation, shown, outlet, always)
+        listeners = _chosen_listeners(invocation, shown, outlet, always, outputs)
         report = _report(invocation, start, listeners, None if reads_stdin else _prompt(listeners, shown, outlet))
     finally:
         # A run that is refused has not let go of it.
@@ -133,7 +135,9 @@ def _report(
             Outlet(sys.stderr).line(f"orchestrate: {type(failed).__name__} failed while the run went on: see its supervisor.log")
 
 
-def _chosen_listeners(invocation: Invocation, shown: Shown, outlet: Outlet, always: Sequence[Listener]) -> Listeners:
+def _chosen_listeners(
+    invocation: Invocation, shown: Shown, outlet: Outlet, always: Sequence[Listener], outputs: Listener | None
+) -> Listeners:
     """The listeners that the options ask for, and `always`. An exporter is one more line: a slow listener."""
     view = _chosen_view(invocation, shown, outlet)
     listeners = [*always]
@@ -146,6 +150,8 @@ def _chosen_listeners(invocation: Invocation, shown: Shown, outlet: Outlet, alwa
             slow.append(EventLines(own_stdout()))
         else:
             listeners.append(EventLines(stdout_bytes()))
+    if outputs is not None and not (_is_live(outlet, shown) and sys.stdout.isatty()):
+        (slow if waits_for_reader(sys.stdout) or sys.stdout.isatty() else listeners).append(outputs)
     (slow if waits_for_reader(sys.stderr) else listeners).append(view)
     # `2>&1 | …`: one thread, so that each line stands behind its event, and none is torn by another.
     if len(slow) > 1 and os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno()):

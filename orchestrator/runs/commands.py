@@ -118,7 +118,7 @@ def run_each(home: Path, request: EachRequest, listeners: Listeners) -> RunRepor
 
     nesting = find_ancestors(os.environ)
     path = os.path.join(request.folder, "each.toml")
-    jobs_file = load_text(request.jobs_text, path=path, folder=request.folder, is_recorded=False)
+    jobs_file = load_text(request.jobs_text, path=path, folder=request.folder, user_config=user_config(), is_recorded=False)
     new = NewRun(
         jobs_file=jobs_file,
         options=request.options,

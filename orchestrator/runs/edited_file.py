@@ -12,7 +12,7 @@ from orchestrator.attempts.items.selection import check_patterns
 from orchestrator.errors import StateRefusedError, UserError
 from orchestrator.jobsfile.input_values import resolve_inputs
 from orchestrator.jobsfile.load import load, user_config
-from orchestrator.jobsfile.model import JobsFile, ListSource
+from orchestrator.jobsfile.model import FileSource, JobsFile, ListSource
 from orchestrator.reading.run_reader import RunReader, config_of, lines_once_more
 from orchestrator.runs.run_requests import UpdateRequest
 from orchestrator.store.load import read_history
@@ -67,11 +67,16 @@ def _with_lines_anew(reader: RunReader, request: UpdateRequest) -> EditedFile:
     run_id = reader.run_dir.run_id
     if reader.lost_list(EACH) is None:
         raise UserError(f"run {run_id} was made by `orchestrate each`: it has no jobs file that could have changed")
+    own = RunReader(reader.run_dir, reader.history, alive=False).jobs_file
+    (source,) = (job.for_each for job in own.jobs)
+    # How lines were taken apart, or combined, is written nowhere.
+    if not isinstance(source, FileSource) or source.kind != "lines":
+        raise UserError(f"run {run_id} has lost its items, and each had several values", "run it anew: orchestrate each …")
     lines = tuple(request.lines()) if request.lines is not None else ()
     if not lines:
         raise UserError(f"run {run_id} has lost its lines, and stdin has none", lines_once_more(run_id))
-    own = RunReader(reader.run_dir, reader.history, alive=False).jobs_file
-    jobs = [msgspec.structs.replace(job, for_each=ListSource(values=lines)) for job in own.jobs]
+    anew = ListSource(values=lines, batch=source.batch)
+    jobs = [msgspec.structs.replace(job, for_each=anew) for job in own.jobs]
     return EditedFile(msgspec.structs.replace(own, jobs=type(own.jobs)(jobs)), reader.history.header.inputs, [])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.attempts.rendering import Surroundings, render_attempt
-from orchestrator.cli.each_file import agent_jobs_text, jobs_text
+from orchestrator.cli.each_file import run_text
+from orchestrator.cli.each_job import Typed, job_of
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
 
@@ -20,8 +22,13 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 BRACES = st.text("{}%#-' itemr\r\n\\\"", max_size=12)
 
 
+def text_of(typed: Typed) -> str:
+    job = job_of(typed)
+    return run_text(job.name, job.form, job.keys)
+
+
 def argv_of(words: list[str], item: str) -> list[str]:
-    jobs_file = load_text(jobs_text(words), path="/x/each.toml", folder="/x")
+    jobs_file = load_text(text_of(Typed(words=tuple(words))), path="/x/each.toml", folder="/x")
     context = {"item": item, "index": 0}
     return render_attempt(jobs_file.jobs[0], context, Surroundings(folder="/x", temporary_suffix="t")).argv
 
@@ -34,7 +41,7 @@ def test_what_was_typed_and_what_was_read_arrive_as_they_are(words: list[str], i
         parts = word.split("{}")
         return item.join(parts)
 
-    typed = ["cmd", *(word for word in words if "item" not in word)]
+    typed = ["cmd", *(word for word in words if "item" not in word and not re.search(r"\{[\w./#%+-]+\}", word))]
     expected = [replaced(word) for word in typed]
     if not any("{}" in word for word in typed):
         expected.append(item)
@@ -64,7 +71,7 @@ def test_only_the_two_placeholders_mean_anything(word: str, argument: str) -> No
 
 def test_an_argument_that_no_jobs_file_can_hold_is_refused() -> None:
     with pytest.raises(UserError, match="not UTF-8"):
-        jobs_text(["cmd", "\udcff"])
+        text_of(Typed(words=("cmd", "\udcff")))
 
 
 def test_each_line_is_one_argument_and_the_outputs_come_in_the_order_of_the_lines(run_cli: RunCli) -> None:
@@ -155,9 +162,9 @@ def test_without_a_command_it_says_what_is_missing(run_cli: RunCli) -> None:
 
 
 def test_an_agent_is_told_of_each_line_and_its_answers_come_in_order(run_cli: RunCli) -> None:
-    told = ["each", "--agent", "demo", "-p", "say {} is {100%}", "--model", "m", "-j", "2"]
+    told = ["each", "--agent", "demo", "-p", "say {} is {100 %}", "--model", "m", "-j", "2"]
     done = run_cli(*told, stdin="one\ntwo\n")
-    assert (done.returncode, done.stdout) == (0, "one is {100%}\ntwo is {100%}\n")
+    assert (done.returncode, done.stdout) == (0, "one is {100 %}\ntwo is {100 %}\n")
 
 
 def test_the_jobs_file_of_an_agent_is_printed_as_it_would_be_run(run_cli: RunCli) -> None:
@@ -176,7 +183,7 @@ def test_the_jobs_file_of_an_agent_is_printed_as_it_would_be_run(run_cli: RunCli
 
 
 def agent_text(prompt: str, agent: str = "demo", model: str | None = None) -> str:
-    return agent_jobs_text(agent, prompt, model=model, permissions=None, workspace=None, slots=None)
+    return text_of(Typed(agent=agent, prompt=prompt, model=model))
 
 
 @pytest.mark.parametrize("prompt", ["", " \n\t"])
@@ -192,7 +199,7 @@ def test_a_name_that_stands_for_nothing_never_reaches_a_paid_agent(word: str) ->
             agent_text(**told)
 
 
-@pytest.mark.parametrize("prompt", ["{{ item }}", "{{item}} {}", "{100%} of {{}}", "f'{x}' or {{ 1 }}", "{{.ID}}", "{% if x %}"])
+@pytest.mark.parametrize("prompt", ["{{ item }}", "{{item}} {}", "{100 %} of {{}}", "f'{ x }' {{ 1 }}", "{{.ID}}", "{% if x %}"])
 def test_other_braces_are_told_to_an_agent_as_they_are(prompt: str) -> None:
     (job,) = load_text(agent_text(prompt), path="/x/each.toml", folder="/x").jobs
     assert job.prompt is not None

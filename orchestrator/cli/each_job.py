@@ -1,0 +1,140 @@
+"""What a command line of `each` says, as a job: a name, keys of a jobs file, and items. All that is typed is read here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from orchestrator.cli.each_file import agent_keys, command_keys
+from orchestrator.cli.each_sources import Reading, read_items
+from orchestrator.cli.each_words import ItemForm, Placeholders, SourceWords, script_with_item, split_sources
+from orchestrator.errors import UserError
+
+
+class Typed(msgspec.Struct, frozen=True, kw_only=True):
+    """The words and options of a command line that say what is run; None: not given."""
+
+    words: tuple[str, ...] = ()
+    agent: str | None = None
+    prompt: str | None = None
+    model: str | None = None
+    permissions: str | None = None
+    workspace: str | None = None
+    is_shell: bool = False
+    files: tuple[str, ...] = ()
+    is_nul: bool = False
+    delimiter: str | None = None
+    batch: int | None = None
+    column_separator: str | None = None
+    header: str | None = None
+    mark: str | None = None
+    timeout: str | None = None
+    attempts: int | None = None
+    retry_delay: str | None = None
+    pool: str | None = None
+    token: str | None = None
+    check: str | None = None
+    slots: int | None = None
+
+
+class EachJob(msgspec.Struct, frozen=True):
+    """A job over items. `reads_stdin`: they come from there; a file can then also read a list that the user makes.
+
+    `unsafe_script`: what a shell is given with the item in it, as code.
+    """
+
+    name: str
+    form: ItemForm
+    keys: dict[str, Any]
+    values: Iterator[Any]
+    reads_stdin: bool
+    unsafe_script: str | None = None
+
+
+def job_of(typed: Typed) -> EachJob:
+    """What is typed, as a job. Raises UserError, also when items are taken."""
+    words, sources = split_sources(typed.words)
+    _refuse_halves(typed, words)
+    # What -a names comes first, as in parallel.
+    sources = [*(SourceWords((file,), are_files=True) for file in typed.files), *sources]
+    items = read_items(sources, _reading(typed))
+    meant = Placeholders(items.form, typed.mark)
+    if typed.agent is not None and typed.prompt is not None:
+        keys = agent_keys(typed.agent, typed.prompt, meant, model=typed.model)
+        given = {"permissions": typed.permissions, "workspace": typed.workspace, "max_concurrency": typed.slots or None}
+        keys |= {key: value for key, value in given.items() if value is not None}
+        name = typed.agent
+    else:
+        keys = command_keys(words, meant, is_shell=typed.is_shell)
+        name = os.path.basename(words[0].split()[0] if typed.is_shell and words else (words or ("each",))[0])
+    keys |= _option_keys(typed, meant)
+    # A list has no label of its own.
+    if not items.form.is_text:
+        keys["label"] = meant.item(is_text=True)
+    told = [*words, *(text for text in (typed.agent, typed.prompt, typed.model, typed.token, typed.check) if text is not None)]
+    values = items.with_at_least(meant.most_values(told))
+    unsafe = None if typed.is_shell else script_with_item(words, meant)
+    return EachJob(name, items.form, keys, values, reads_stdin=not sources, unsafe_script=unsafe)
+
+
+def _refuse_halves(typed: Typed, words: tuple[str, ...]) -> None:
+    """Either a command or an agent: half of each would run something that was not meant. Raises UserError."""
+    of_an_agent = {
+        "--prompt": typed.prompt,
+        "--model": typed.model,
+        "--permissions": typed.permissions,
+        "--workspace": typed.workspace,
+    }
+    given = [option for option, value in of_an_agent.items() if value is not None]
+    if typed.agent is None and given:
+        raise UserError(f"{given[0]} is about an agent: give --agent NAME too", _HELP)
+    if typed.agent is not None and (typed.prompt is None or words or typed.is_shell):
+        raise UserError("--agent goes with -p TEXT" + (", and with no command" if words or typed.is_shell else ""), _HELP)
+    if typed.agent is None and not words and not typed.is_shell:
+        raise UserError("Missing argument '-- CMD [ARG | {}]...'", "with --shell each item is a command line itself")
+
+
+_HELP = "see orchestrate each --help"
+
+
+def _reading(typed: Typed) -> Reading:
+    if typed.is_nul and typed.delimiter is not None:
+        raise UserError("-0 and -d cannot both be given", "each says what ends an item: leave one out")
+    delimiter = "\0" if typed.is_nul else _unescaped(typed.delimiter)
+    return Reading(
+        separator=None if delimiter in (None, "\n") else delimiter.encode("utf-8", "surrogateescape"),
+        batch=typed.batch or 1,
+        column_separator=_unescaped(typed.column_separator),
+        has_header=_has_header(typed.header),
+    )
+
+
+def _has_header(header: str | None) -> bool:
+    if header not in (None, ":"):
+        raise UserError(f"--header {header}: only : is known, one line with names", "cut other headers off before: tail -n +3")
+    return header is not None
+
+
+_ESCAPES = {"\\0": "\0", "\\n": "\n", "\\t": "\t", "\\r": "\r"}
+
+
+def _unescaped(text: str | None) -> str | None:
+    """What a person means that types `\\t`, which a shell hands on as it is."""
+    if text == "":
+        raise UserError("-d and --colsep take at least one character", "for lines leave them out")
+    return None if text is None else _ESCAPES.get(text, text)
+
+
+def _option_keys(typed: Typed, meant: Placeholders) -> dict[str, Any]:
+    keys: dict[str, Any] = {
+        "timeout": typed.timeout,
+        "attempts": typed.attempts,
+        "retry": {"delay": typed.retry_delay} if typed.retry_delay is not None else None,
+        "pool": typed.pool,
+        "token": meant.text(typed.token) if typed.token is not None else None,
+        "check": meant.script(typed.check) if typed.check is not None else None,
+    }
+    return {key: value for key, value in keys.items() if value is not None}

@@ -1,0 +1,131 @@
+"""What a command line of `each` comes to: a table of words, options and stdin, and the commands that would be run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator.attempts.rendering import Surroundings, render_attempt
+from orchestrator.cli.each_file import run_text
+from orchestrator.cli.each_job import Typed, job_of
+from orchestrator.errors import UserError
+from orchestrator.jobsfile.load import load_text
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Stdin for bytes that has the text of the parameter."""
+    stream = SimpleNamespace(buffer=io.BytesIO(getattr(request, "param", "").encode()), isatty=lambda: False)
+    monkeypatch.setattr("orchestrator.cli.each_lines.sys.stdin", stream)
+
+
+def commands_of(line: str, **options: Any) -> list[list[str]]:
+    """The command of each item. Of a shell it is one text."""
+    job = job_of(Typed(words=tuple(line.split()), **options))
+    (made,) = load_text(run_text(job.name, job.form, job.keys), path="/x/each.toml", folder="/x").jobs
+    surroundings = Surroundings(folder="/x", temporary_suffix="t")
+    contexts = [{"item": value, "index": index, "slot": 0} for index, value in enumerate(job.values)]
+    return [render_attempt(made, context, surroundings).argv for context in contexts]
+
+
+@pytest.mark.parametrize(
+    ("line", "commands"),
+    [
+        ("echo ::: A B", ["echo A", "echo B"]),
+        ("echo {} {}.bak ::: A", ["echo A A.bak"]),
+        ("echo {.} {/} {//} {/.} ::: d/a.tar.gz", ["echo d/a.tar a.tar.gz d a.tar"]),
+        ("echo {#} {1} {-1} ::: A B", ["echo 1 A A", "echo 2 B B"]),
+        ("echo ::: A B ::: 1 2", ["echo A 1", "echo A 2", "echo B 1", "echo B 2"]),
+        ("echo {2}{1}: ::: A B ::: 1", ["echo 1A:", "echo 1B:"]),
+        ("echo ::: A B C :::+ 1 2", ["echo A 1", "echo B 2"]),
+        ("echo ::: A B ::: 1 2 :::+ x y", ["echo A 1 x", "echo A 2 y", "echo B 1 x", "echo B 2 y"]),
+        ("echo {1/} {2.} {1//} ::: d/a.b ::: e/f.g", ["echo a.b e/f d"]),
+        ("awk {print_$1} ${HOME} {a,b} {{.ID}} ::: A", ["awk {print_$1} ${HOME} {a,b} {{.ID}} A"]),
+        ("echo :::", []),
+    ],
+)
+def test_words_become_commands(line: str, commands: list[str]) -> None:
+    assert commands_of(line) == [command.split() for command in commands]
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "stdin", "commands"),
+    [
+        ("echo", {"is_nul": True}, "a b\0c\nd\0", [["echo", "a b"], ["echo", "c\nd"]]),
+        ("echo", {"delimiter": ","}, "a,b", [["echo", "a"], ["echo", "b"]]),
+        ("echo", {"delimiter": "\\t"}, "a\tb\n", [["echo", "a"], ["echo", "b\n"]]),
+        ("echo", {"batch": 2}, "a\nb\nc\n", [["echo", "a", "b"], ["echo", "c"]]),
+        ("echo {1}-{2} {}", {"batch": 2}, "a\nb\nc\n", [["echo", "a-b", "a", "b"], ["echo", "c-", "c"]]),
+        ("echo {2} {1}", {"column_separator": "|"}, "a|b c\n", [["echo", "b c", "a"]]),
+        ("echo {1.} {-1}", {"column_separator": r"\s*,\s*"}, "a.c , b,c\n", [["echo", "a", "c"]]),
+        ("echo {y} {x.} {2}", {"column_separator": ",", "header": ":"}, "x,y\na.b,c\n", [["echo", "c", "a", "c"]]),
+        ("echo {x_y}", {"header": ":"}, "x_y\na\n", [["echo", "a"]]),
+        ("mv @ {}.bak@ {3}", {"mark": "@"}, "a\n", [["mv", "a", "{}.baka", "{3}"]]),
+        ("echo x{}", {"batch": 2}, "a\nb\n", [["echo", "xa b"]]),
+        ("echo {}", {}, "", []),
+    ],
+    indirect=["stdin"],
+)
+@pytest.mark.usefixtures("stdin")
+def test_lines_become_commands(line: str, options: dict[str, Any], commands: list[list[str]]) -> None:
+    assert commands_of(line, **options) == commands
+
+
+def test_a_shell_gets_items_quoted_and_all_else_as_it_is_typed() -> None:
+    def script(line: str, **options: Any) -> list[str]:
+        return [argv[-1] for argv in commands_of(line, is_shell=True, **options)]
+
+    assert script("wc <{} | tr {# '{#' > {/.}.n ::: it's") == ["""wc <'it'"'"'s' | tr {# '{#' > 'it'"'"'s'.n"""]
+    assert script("echo ::: A ::: B") == ["echo 'A' 'B'"]
+    assert script("::: ls|wc") == ["ls|wc"]
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "words"),
+    [
+        ("echo {foo} ::: A", {}, "{foo} stands for nothing: there are {} {.} {/} {//} {/.} {#} {%}"),
+        ("echo {2} ::: A", {}, "{2} stands for nothing"),
+        ("echo {3} ::: A ::: B", {}, "{3} stands for nothing: an item has 2 values"),
+        ("echo {.} ::: A ::: B", {}, "{.}: an item has several values"),
+        ("echo {z} ::: x A", {"header": ":"}, "{z} stands for nothing: the columns are x"),
+        ("echo {2} ::: a,b c", {"column_separator": ","}, "item 2 has 1 values, and {2} is wanted: c"),
+        ("echo :::+ A", {}, ":::+ is linked to a source before it"),
+        ("echo ::::", {}, ":::: names no file"),
+        ("echo :::: /none", {}, "/none: cannot be read: No such file"),
+        ("echo ::: A ::: B", {"batch": 2}, "-n takes several values of one source"),
+        ("echo ::: A", {"column_separator": "(a"}, "--colsep: (a is no regular expression"),
+        ("echo ::: A", {"header": "2"}, "--header 2: only : is known"),
+        ("echo ::: x ::: x", {"header": ":"}, "--header: a name stands there twice"),
+        ("echo ::: A", {"is_nul": True, "delimiter": ","}, "-0 and -d cannot both be given"),
+    ],
+)
+def test_what_is_meant_and_cannot_be_is_refused_in_words(line: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as refused:
+        commands_of(line, **options)
+    assert refused.value.message.startswith(words)
+    assert refused.value.hint
+
+
+def test_files_are_sources_too(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1\n2\n")
+    (tmp_path / "b").write_text("x\n")
+    files = (f"{tmp_path}/a",)
+    assert commands_of(f"echo :::: {tmp_path}/b", files=files) == [["echo", "1", "x"], ["echo", "2", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("line", "script"),
+    [
+        ("sh -c echo_{}", "echo_{}"),
+        ("env A=1 /bin/bash -e -uc {}", "{}"),
+        ("sh -c echo_$1 sh {}", None),
+        ("sh script {}", None),
+        ("echo -c {}", None),
+    ],
+)
+def test_an_item_within_the_script_of_a_shell_is_noticed(line: str, script: str | None) -> None:
+    assert job_of(Typed(words=(*line.split(), ":::", "a"))).unsafe_script == script
