@@ -23,6 +23,7 @@ COMMANDS = {
     "agents": "List the agent CLIs that jobs can use: their versions, and what each can do.",
     "list": "List the runs, newest first.",
     "status": "Tell how a run stands: counts, what runs, what failed and why.",
+    "attach": "Show a run that goes on elsewhere, as its own terminal would.",
     "why": "Tell in words why an item waits, failed or was skipped.",
     "logs": "Print what items wrote.",
     "results": "Print one result an item, in item order.",

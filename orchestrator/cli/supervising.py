@@ -186,7 +186,12 @@ def _is_live(outlet: Outlet, shown: Shown) -> bool:
         return shown.progress == "always"
     # Events on the same terminal would be written into the live part.
     shares_terminal = shown.events and sys.stdout is not None and sys.stdout.isatty()
-    return outlet.isatty() and os.environ.get("TERM", "") not in ("", "dumb") and not shares_terminal
+    return is_terminal_for_views(outlet) and not shares_terminal
+
+
+def is_terminal_for_views(outlet: Outlet) -> bool:
+    """Whether a picture can be drawn there."""
+    return outlet.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def _print_summary(summary: dict[str, Any]) -> None:

@@ -87,18 +87,30 @@ class _Canvas:
 
 
 class LiveView:
-    """Draws on `outlet`. `clock` gives monotonic seconds. Bounded in height by the terminal's."""
+    """Draws on `outlet`. `clock` gives monotonic seconds. Bounded in height by the terminal's.
+
+    `wall_clock` (seconds since the epoch), of who looks on: what is told may have begun long before. None: it begins now.
+    """
 
     shows_time = True
 
-    def __init__(self, outlet: Outlet, program: str, *, force: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        outlet: Outlet,
+        program: str,
+        *,
+        force: bool,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] | None = None,
+    ) -> None:
         self._outlet = outlet
         canvas = _Canvas(outlet)
         self._console = Console(file=canvas, force_terminal=True if force else None, highlight=False)  # type: ignore[arg-type]
         self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
         self._report = EndReport(program)
         self._clock = clock
-        self._began = clock()
+        self._wall_clock = wall_clock
+        self._began = self._heard_since = clock()
         self._ended_here = 0
         self._jobs: dict[str, _JobBar] = {}
         self._running: dict[str, _Running] = {}
@@ -116,7 +128,8 @@ class LiveView:
         match happening:
             # The frame: which jobs there are, and how many items each has.
             case RunBegan():
-                self._began = self._clock()
+                self._heard_since = self._clock()
+                self._began = self._time_of(happening.at)
                 self._jobs = {job: _JobBar() for job in happening.jobs}
                 self._say(began_line(happening))
                 self._live.start()
@@ -126,7 +139,7 @@ class LiveView:
             # Items: only the numbers change; a failure is a line of its own.
             case ItemStarted():
                 said = title(happening.item, happening.label, 60)
-                self._running[happening.item] = _Running(said, happening.attempt, self._clock())
+                self._running[happening.item] = _Running(said, happening.attempt, self._time_of(happening.at))
                 bar = self._bar_of(happening.job)
                 bar.running += 1
                 bar.waiting.discard(happening.item)
@@ -206,6 +219,10 @@ class LiveView:
             )
         return table
 
+    def _time_of(self, at: float) -> float:
+        """When that was, as `clock` tells."""
+        return self._clock() - (0.0 if self._wall_clock is None else max(self._wall_clock() - at, 0.0))
+
     def _running_line(self, running: _Running, now: float) -> Text:
         attempt = f"  attempt {running.attempt}" if running.attempt > 1 else ""
         return _words(f"  {running.title}  {lasting(now - running.since)}{attempt}", is_cut=True)
@@ -216,9 +233,10 @@ class LiveView:
         said = lasting(elapsed)
         if self._charged is not None:
             said = f"{said}  {spent(self._charged.spent_usd, self._charged.unknown_costs)}"
-        if self._ended_here < 2 or elapsed <= 0:
+        heard = now - self._heard_since
+        if self._ended_here < 2 or heard <= 0:
             return said
-        rate = self._ended_here / elapsed
+        rate = self._ended_here / heard
         left = sum(bar.total - bar.ended for bar in self._jobs.values() if bar.total is not None and not bar.is_closed)
         unknown = any(bar.total is None and not bar.is_closed for bar in self._jobs.values())
         pace = f"{rate:.1f} items/s" if rate >= 1 else f"{rate * 60:.1f} items/min"

@@ -117,7 +117,7 @@ results r --raw --json | results r --fields @ | capsule r -o @/x | ! capsule r -
 diff r | diff r changes --stat | diff r changes --raw | diff r @
 land r | land r --json | land r @ | ! list | ! list --json | ! list --file @ | cost | cost --json | ! wait r | wait @ | exec r @
 ! tokens list | ! tokens list --json | tokens forget @ | approve r @ | set r @ | set @ slots=2 | ! doctor | doctor --salvage @
-prune --older-than @ | flush @ | pause @ | stop @
+prune --older-than @ | flush @ | pause @ | stop @ | attach r | attach @
 """
 AFTER = """
 retry r @ | retry r fail --progress never | resume @ | resume r --progress never | cancel r @ | cancel @

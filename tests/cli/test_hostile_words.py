@@ -20,7 +20,7 @@ check @ | plan @ | plan jobs.toml --only @ | resume @ | status @ | why r @ | why
 results @ | results r --fields @ | results r --status @ | results r -o @/x | exec r @ | retry r @ | retry @ a:0 | cancel r @
 approve r @ | approve r g --choice @ | set r @ | set r slots=@ | list --since @ | list --status @ | list --file @
 prune --older-than @ | tokens forget @ | diff r @ | land r @ | wait @ | pause @ | stop @ | flush @ | init @ | import @ | capsule @
-cost @ | doctor @ | agents @ | each --agent @ -p x | each --run-id @ -- echo | schema -o @/x
+cost @ | doctor @ | agents @ | each --agent @ -p x | each --run-id @ -- echo | schema -o @/x | attach @ | why @ | exec @
 """
 
 HOSTILE = {

@@ -50,6 +50,26 @@ def test_what_runs_what_waits_and_why(run_cli: RunCli, living_run: str, gate: Ga
     assert run_cli("logs", living_run, "go:1").stdout == "before b\nafter b\nerr\n"
 
 
+def test_a_run_in_the_background_is_shown_to_its_end_and_goes_on_without_its_viewer(
+    run_cli: RunCli, living_run: str, gate: Gate
+) -> None:
+    with subprocess.Popen([*ORCHESTRATE, "attach", living_run], stderr=subprocess.PIPE, text=True) as viewer:
+        try:
+            assert viewer.stderr is not None
+            assert viewer.stderr.readline() == "run living living: 1 slot\n"
+            viewer.send_signal(signal.SIGINT)
+            assert viewer.wait(60) == 130
+            assert "note: run living goes on: orchestrate attach living shows it again" in viewer.stderr.read()
+        finally:
+            viewer.kill()
+    for _ in range(2):
+        gate.open()
+    told = run_cli("attach")
+    assert told.returncode == 0
+    assert "completed: 2 succeeded" in told.stderr
+    assert run_cli("status", "--watch").stdout == run_cli("status").stdout, "it goes on no more"
+
+
 def test_why_names_the_processes_of_an_item_that_are_stopped(
     run_cli: RunCli, living_run: str, gate: Gate, tmp_path: Path
 ) -> None:
