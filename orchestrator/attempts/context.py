@@ -1,4 +1,4 @@
-"""The names that templates see: `inputs item index label run attempt parent jobs`.
+"""The names that templates see: `inputs item index label run attempt parent jobs slot device`.
 
 A context is made for each rendering and costs little: what it names is read from the records when a template asks for it.
 Outputs are read last, and kept only where a template names all of a job's.
@@ -152,13 +152,19 @@ class ItemContexts:
         """What a `for_each` sees: no item yet."""
         return dict(self._base)
 
-    def for_item(self, job: Job, index: int, attempt: int) -> dict[str, Any]:
-        """What an item's templates see. `label` is added by the caller, who renders it first. Raises CaptureMismatch."""
+    def for_item(self, job: Job, index: int, attempt: int, slot: int = 0, device: str = "") -> dict[str, Any]:
+        """What an item's templates see. `label` is added by the caller, who renders it first. Raises CaptureMismatch.
+
+        `slot` and `device`: what the attempt has to itself; without a start the first that there may be.
+        """
         context: dict[str, Any] = dict(self._base)
         # A gate that sent the job back is not answered now: its templates see what was said then.
         if job.sent_back_by:
             context["jobs"] = {**self._jobs, **{gate: SentBack(self._records, gate, index) for gate in job.sent_back_by}}
         context["index"] = index
+        context["slot"] = slot
+        if job.devices:
+            context["device"] = device or job.devices[0]
         context["attempt"] = {"number": attempt, "check_output": self._check_output(job, index) if attempt > 1 else ""}
         if job.for_each is not None:
             context["item"] = self._records.value(job.id, index)

@@ -23,8 +23,9 @@ from orchestrator.attempts.loops import Loops
 from orchestrator.attempts.rendering import Prepared, Question, Surroundings, is_wanted, question_of, render_attempt
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces
+from orchestrator.core.decisions import StartAttempt
 from orchestrator.core.events import Declined
-from orchestrator.jobsfile.keys import ROUND_NAMES
+from orchestrator.jobsfile.keys import PLACE_NAMES, ROUND_NAMES
 from orchestrator.jobsfile.model import Job, JobsFile, templates_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
@@ -93,6 +94,8 @@ class Preparer:
             files=jobs_file.files,
             within=self._within,
         )
+        self._names: dict[str, frozenset[str]] = {}
+        """By job the names that its templates use, as soon as that was asked."""
         self.replay: Replay | None = None
         if records.history.header.options.replay:
             from orchestrator.attempts.replay.replay import Replay
@@ -101,15 +104,14 @@ class Preparer:
 
     # What an attempt does.
 
-    def prepare_start(
-        self, job: Job, index: int, attempt: int, account: str | None, left_usd: float | None
-    ) -> Ready | NotStarted:
+    def prepare_start(self, job: Job, start: StartAttempt, left_usd: float | None) -> Ready | NotStarted:
         """As `prepare_attempt`, for an attempt that begins now: in a replay with what is played for it.
 
         A bug of ours is no reason to end the run, and tells the item's mistake as well as it can.
         """
+        index = start.item[1]
         try:
-            found = self.prepare_attempt(job, index, attempt, account=account, left_usd=left_usd)
+            found = self.prepare_attempt(job, index, start.attempt, start=start, left_usd=left_usd)
             return found if self.replay is None else self._as_played(found, job, index)
         except Exception as error:
             return self._unready(job, index, error)
@@ -144,14 +146,14 @@ class Preparer:
         index: int,
         attempt: int,
         round_number: int | None = None,
-        account: str | None = None,
+        start: StartAttempt | None = None,
         left_usd: float | None = None,
     ) -> Ready | NotStarted:
         """What the attempt will do (of a loop: in the round that comes next). Never raises for a mistake of the item's.
 
-        `account`: the one that its agent is to use, if that is known; `left_usd`: what its budgets leave to its agent.
+        `start`: of one that begins now, in which slot, by which account; `left_usd`: what its budgets leave to its agent.
         """
-        found = self._evaluate(job, index, attempt, round_number, account, left_usd)
+        found = self._evaluate(job, index, attempt, round_number, start, left_usd)
         if isinstance(found, NotStarted):
             return found
         # Done already: nothing is to be paid for twice.
@@ -168,7 +170,7 @@ class Preparer:
         index: int,
         attempt: int,
         round_number: int | None,
-        account: str | None = None,
+        start: StartAttempt | None = None,
         left_usd: float | None = None,
     ) -> Ready | NotStarted:
         """As `prepare_attempt`, also of an item that is done already."""
@@ -177,7 +179,8 @@ class Preparer:
         number = round_number if round_number is not None else self._loops.next_round(job, index) if is_loop else 0
         try:
             # The label first: it is what people know the item by, also one that does not start.
-            context = self._contexts.for_item(job, index, attempt)
+            slot, device, account = (start.slot, start.device, start.account) if start is not None else (0, "", None)
+            context = self._contexts.for_item(job, index, attempt, slot, device)
             label = context["label"] = item_label(job, context)
             # Whether it runs at all, before anything else is rendered: a template may make sense only where it does.
             selector = self._selector
@@ -190,9 +193,12 @@ class Preparer:
                 if number == 1 and not self._loops.begins(job, context):
                     return NotStarted(Declined.SATISFIED, "`while` is false before the first round", label)
             prepared = self._render(job, index, attempt, context, account, left_usd)
-            # The payload is that of the first attempt: a template with `attempt` renders to other words in a later one, and the
-            # token would stand for two works.
-            if attempt > 1 and any(template.names & _CHANGING_NAMES for template in templates_of(job)):
+            # The payload is that of the first attempt in the first slot: a template with `attempt` or `slot` renders to other
+            # words in another, and the token would stand for two works.
+            changing = _CHANGING_NAMES if attempt > 1 else frozenset[str]()
+            if slot or device:
+                changing |= PLACE_NAMES
+            if changing and self._names_of(job) & changing:
                 first = self._evaluate(job, index, 1, min(number, 1))
                 if isinstance(first, Ready):
                     prepared = msgspec.structs.replace(prepared, payload=first.prepared.payload)
@@ -231,6 +237,13 @@ class Preparer:
             within=self._within,
         )
         return render_attempt(job, context, surroundings)
+
+    def _names_of(self, job: Job) -> frozenset[str]:
+        """The names that templates of the job use."""
+        found = self._names.get(job.id)
+        if found is None:
+            found = self._names[job.id] = frozenset().union(*(template.names for template in templates_of(job)))
+        return found
 
     def _choose_of(self, job: Job, index: int, account: str | None) -> Choose:
         """How the agent is chosen. A replay has no accounts: the capsule says which agent it was."""

@@ -118,7 +118,7 @@ def _forecasts(reader: RunReader, chosen: Sequence[Job], slots: int) -> Iterator
                     # Only the time of the last attempt is kept: the ones before it are taken to have lasted as long.
                     samples.append(Sample(ledger.nano_usd, ended.outcome.duration_seconds * ledger.attempts))
         # The tightest bound says how many of the rest run at once, and so how long it takes.
-        bounds = (slots, job.max_concurrency, pools[job.pool].slots if job.pool in pools else None)
+        bounds = (slots, job.max_concurrency, pools[job.pool].slots if job.pool in pools else None, len(job.devices) or None)
         at_once = min(bound for bound in bounds if bound is not None)
         yield forecast_job(job.id, samples, sum(_is_to_run(past, index) for index in range(past.count)), at_once)
 

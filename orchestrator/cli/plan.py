@@ -147,7 +147,7 @@ def _print_graph(jobs_file: JobsFile, graph: str, *, as_json: bool) -> None:
 
 
 def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> Iterator[dict[str, Any]]:
-    """One object a job: its `Node`, `lane`, `pool`, `after`, `error`, `items`, `unselected`, `is_left_out`.
+    """One object a job: its `Node`, `lane`, `pool`, `devices`, `after`, `error`, `items`, `unselected`, `is_left_out`.
 
     `after` is the job that must have run before the items are known, else null; `items` are the selected items, `unselected`
     the number of the others; with `is_left_out` no item of the job is selected.
@@ -179,7 +179,7 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
             known = values[job.id] or []
             chosen = selector.select_items(job.id, len(known), partial(label, context))
             indices = range(len(known)) if chosen is None else sorted(chosen)
-            plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "after": after, "error": error}
+            plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "devices": job.devices, "after": after, "error": error}
             plan.update(workspace=job.workspace.kind if not job.is_gate else None)
             plan.update(is_left_out=job.id in selector.left_out, unselected=len(known) - len(indices))
             yield {**plan, "items": map(partial(_item, jobs_file, job, known, context, find, label), indices)}
@@ -201,7 +201,9 @@ def _item(
     if job.sent_back_by:
         said = {gate: {"message": "", "output": None} for gate in job.sent_back_by}
         base = {**base, "jobs": {**base["jobs"], **said}}
-    context = {**base, "index": index, "attempt": {"number": 1, "check_output": ""}}
+    context = {**base, "index": index, "attempt": {"number": 1, "check_output": ""}, "slot": 0}
+    if job.devices:
+        context["device"] = job.devices[0]
     if job.for_each is not None:
         context["item"] = values[index]
     if isinstance(job.for_each, ChainSource):
@@ -284,8 +286,9 @@ def _job_line(job: dict[str, Any]) -> str:
     words = "".join(f"  {job[key]}" for key in ("workflow", "for_each", "when", "repeat", "gate") if job[key] is not None)
     lane = "  in the fast lane" if job["lane"] == "fast" else ""
     pool = f"  in pool {job['pool']}" if job["pool"] is not None else ""
+    devices = f"  on one of {', '.join(job['devices'])}" if job["devices"] else ""
     workspace = f"  in a {_WORKSPACES[job['workspace']]}" if job["workspace"] in _WORKSPACES else ""
-    return f"{job['job']}{needs}{follows}{words}{lane}{pool}{workspace}"
+    return f"{job['job']}{needs}{follows}{words}{lane}{pool}{devices}{workspace}"
 
 
 def _item_lines(item: dict[str, Any], *, is_gate: bool) -> Iterable[str]:

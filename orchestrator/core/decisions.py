@@ -21,7 +21,8 @@ class StartAttempt(msgspec.Struct, frozen=True):
     """Start this attempt in this slot, or answer `StartDeclined`.
 
     `account`: the one of its job's `accounts` that it is to use; None: its start finds out (`AccountTold`). `is_queued`: behind
-    what was just told to start in this slot; it may also be given back (`StartReturned`).
+    what was just told to start in this slot; it may also be given back (`StartReturned`). `device`: the one of its job's
+    `devices` that it has till its end; empty: its job has none.
     """
 
     item: ItemRef
@@ -29,6 +30,7 @@ class StartAttempt(msgspec.Struct, frozen=True):
     slot: int
     account: str | None = None
     is_queued: bool = False
+    device: str = ""
 
 
 class RecallQueued(msgspec.Struct, frozen=True):

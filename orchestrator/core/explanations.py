@@ -10,7 +10,16 @@ import math
 
 from orchestrator.core import budget, throttle
 from orchestrator.core.parking import account_for, trial, usage_limit
-from orchestrator.core.scheduling import MEMORY, ROOM, held_account, is_over, lane_rooms, missing_of_account, missing_resource
+from orchestrator.core.scheduling import (
+    MEMORY,
+    ROOM,
+    held_account,
+    is_over,
+    lacks_device,
+    lane_rooms,
+    missing_of_account,
+    missing_resource,
+)
 from orchestrator.core.shortage import SHORTAGE
 from orchestrator.core.states import ItemRef, JobState, Pending, Phase, RunState, Stop, Waiting
 
@@ -122,10 +131,16 @@ def why_it_waits(state: RunState, item: ItemRef, now: float) -> str:
         return f"it waits for the rate limit of {account}: {why_few(state, account, now)}, and so many run"
     if (refused := budget.refusal(state, job)) is not None:
         return f"it waits for money: {budget.in_words(refused)}"
-    # Nothing is missing: it is a matter of turns.
+    return _why_not_its_turn(state, job)
+
+
+def _why_not_its_turn(state: RunState, job: JobState) -> str:
+    """Nothing that others outside the run have is missing."""
     bound = job.rules.max_concurrency
     if bound is not None and job.running >= bound:
         return f"it waits for its turn: {job.running} of {job.rules.id} run, and max_concurrency is {bound}"
+    if lacks_device(state, job.rules):
+        return f"it waits for a device: {', '.join(job.rules.devices)} are in use"
     if lane_rooms(state)[job.rules.lane] <= 0 or not state.free_slots:
         lane = f" of the {job.rules.lane} lane" if state.fast_slots else ""
         return f"it waits for a slot{lane}: all are in use"

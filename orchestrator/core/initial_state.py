@@ -117,6 +117,8 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
         job.items[adopted.index] = Running(adopted.attempt, adopted.slot)
         if adopted.account is not None:
             throttle.note_account(state, job, adopted.index, adopted.account)
+        if adopted.device:
+            state.devices[adopted.device] = (job.rules.order, adopted.index)
         job.tries[adopted.index] = Tries(number=adopted.attempt, used=1)
         count_start(state, job)
         # The run may have fewer slots now than when it began: then the slot is none of its slots.

@@ -23,7 +23,15 @@ def may_queue(state: RunState, job: JobState) -> bool:
     # Of what is short, or chosen anew for each start, nothing may be taken ahead of its time.
     if state.holds or state.shortage.bound is not None or state.fast_slots or state.agenda.listing:
         return False
-    if rules.is_gate or rules.is_paid or rules.pool is not None or rules.accounts or rules.chain or job.chain_children:
+    if (
+        rules.is_gate
+        or rules.is_paid
+        or rules.pool is not None
+        or rules.accounts
+        or rules.devices
+        or rules.chain
+        or job.chain_children
+    ):
         return False
     # What was tried and goes on later comes before what was not begun.
     if job.due or job.backoff or job.held:

@@ -178,15 +178,38 @@ def has_free_place(job: JobState) -> bool:
     return job.rules.max_concurrency is None or job.running < job.rules.max_concurrency
 
 
+def lacks_device(state: RunState, rules: JobRules) -> bool:
+    """Whether items of the job need a device, and all that they may have are in use."""
+    return bool(rules.devices) and all(device in state.devices for device in rules.devices)
+
+
+def take_device(state: RunState, item: ItemRef) -> str:
+    """Give the item the first device of its job that no item of the run has."""
+    device = next(device for device in state.jobs[item[0]].rules.devices if device not in state.devices)
+    state.devices[device] = item
+    return device
+
+
 def take_back_slot(state: RunState, item: ItemRef) -> tuple[JobState, Running]:
-    """Count the item as running no more. Returns its job, and how it ran; its new state and its slot are left to the caller."""
+    """Count the item as running no more: its device is free. Returns its job, and how it ran; its new state and its slot are
+    left to the caller.
+    """
     job = state.jobs[item[0]]
     running = job.items[item[1]]
     assert isinstance(running, Running), f"{job.rules.id}:{item[1]} does not run"
     count_end(state, job)
     if running.account is not None:
         state.accounts[running.account].running -= 1
+    if state.devices:
+        _take_back_device(state, item)
     return job, running
+
+
+def _take_back_device(state: RunState, item: ItemRef) -> None:
+    for device in [device for device, holder in state.devices.items() if holder == item]:
+        del state.devices[device]
+        # Items of any of these jobs may have waited for it.
+        state.agenda.changed.update(job.rules.order for job in state.jobs if device in job.rules.devices)
 
 
 def free_slot(state: RunState, slot: int) -> None:

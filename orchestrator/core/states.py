@@ -140,6 +140,7 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     on_reject: Literal["abort", "skip", "retry"] = "abort"
     retry_from: int | None = None
     """Of a gate: the job that runs again after a rejection, before the gate asks again; None: it only asks again."""
+    devices: tuple[str, ...] = ()  # each of its items has one of them, and no other item of the run has it meanwhile
     accounts: tuple[str, ...] = ()
     """Accounts of which its items use one: the first that is not parked. Empty: none, or each item finds out at its start."""
     on_usage_limit: Literal["wait", "pause", "fail"] = "wait"
@@ -322,6 +323,8 @@ class RunState(msgspec.Struct):
     """Slots of this run whose locks somebody else holds."""
     holds: dict[str, float] = msgspec.field(default_factory=dict)
     """Resources that are not to be had now -> until when (monotonic; infinite: until `ResourceFreed`). See `resources_of`."""
+    devices: dict[str, ItemRef] = msgspec.field(default_factory=dict)
+    """Devices that running items have -> the item."""
     shortage: Shortage = msgspec.field(default_factory=Shortage)
     accounts: dict[str, Account] = msgspec.field(default_factory=dict)
     budget: Bounds = UNBOUND
@@ -379,6 +382,7 @@ class AdoptedAttempt(msgspec.Struct, frozen=True):
     attempt: int
     slot: int
     account: str | None = None
+    device: str = ""
 
 
 class RestoredJob(msgspec.Struct, frozen=True):

@@ -30,11 +30,13 @@ from orchestrator.core.scheduling import (
     has_free_place,
     has_ready,
     has_startable,
+    lacks_device,
     lacks_for_all,
     lane_rooms,
     may_start,
     missing_of_account,
     missing_of_pool,
+    take_device,
     take_next,
 )
 from orchestrator.core.states import JobState, Phase, Running, RunState, Tries
@@ -129,7 +131,8 @@ def start_items(state: RunState, now: float, decisions: list[Decision]) -> None:
         count_start(state, job)
         room -= 1
         rooms[line.lane] -= 1
-        decisions.append(StartAttempt((order, index), tries.number, slot, account))
+        device = take_device(state, (order, index)) if rules.devices else ""
+        decisions.append(StartAttempt((order, index), tries.number, slot, account, device=device))
         queueing.queue_behind(state, job, slot, decisions, is_new=is_new)
         # Mostly one more of its items could start. Then the job stands where it stood, and need not be looked at anew.
         if rules.is_paid or state.halted_by is not None or not has_ready(job):
@@ -240,13 +243,15 @@ def _first_job(state: RunState, name: WaitingLine, line: Line) -> JobState | Non
 
 
 def _belongs(state: RunState, line: WaitingLine, job: JobState) -> bool:
-    """Whether the job has an item for this line, and room for it in its window, and was not refused money.
+    """Whether the job has an item for this line, room for it in its window, a device if it needs one, and was not refused money.
 
     What an item of a job is expected to cost may have changed since the job came to the line.
     """
     if job.rules.is_paid and line.is_unpriced != budget.is_unpriced(job):
         return False
     if not may_start(state, job) or not has_free_place(job) or job.rules.order in state.agenda.lacking:
+        return False
+    if job.rules.devices and lacks_device(state, job.rules):
         return False
     return has_ready(job) if line.held is None else bool(job.held.get(line.held))
 

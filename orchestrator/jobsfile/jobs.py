@@ -25,6 +25,7 @@ from orchestrator.jobsfile.keys import (
     LIMIT_KEYS,
     LIST_SCOPE,
     NOT_OF_A_CHILD,
+    PLACE_NAMES,
     REJECTING,
     ROUND_NAMES,
     TEMPLATE_FUNCTIONS,
@@ -308,14 +309,20 @@ class _JobChecks:
             missing.add("creates")
         if self._fields.get("repeat") is None:
             missing |= ROUND_NAMES
+        if self._fields.get("devices") is None:
+            missing.add("device")
+        if self._is_gate:
+            missing |= PLACE_NAMES
         return ITEM_SCOPE - missing
 
     def _unknown_name(self, name: str, key: str, available: frozenset[str]) -> str:
         if name not in ITEM_SCOPE:
             return f"{name} is not a name that templates know{did_you_mean(name, available)}"
         if key == "for_each" or name in HIDDEN_NAMES.get(key, ()):
-            return f"{name} is not known yet when {key} is evaluated"
-        wanted = {"item": "for_each", "parent": "for_each = { job = … }", "creates": "the key creates"}
+            return f"{name} is not known to {key}" if name in PLACE_NAMES else f"{name} is not known yet when {key} is evaluated"
+        if self._is_gate and name in PLACE_NAMES:
+            return f"{name} is not known to a gate: it takes none"
+        wanted = {"item": "for_each", "parent": "for_each = { job = … }", "creates": "the key creates", "device": "devices"}
         return f"{name} is only known in a job with {wanted.get(name, 'repeat')}"
 
     def _templates(self) -> Iterator[tuple[str, Template]]:

@@ -41,6 +41,16 @@ def parse_rate(value: Any) -> Rate:
     return Rate(*quantities.parse_rate(value))
 
 
+def parse_devices(value: Any) -> list[str]:
+    """`devices`: names, each once; a number is its digits. Raises ValueError."""
+    if not isinstance(value, list) or not value or not all(isinstance(each, str | int) for each in value):
+        raise ValueError
+    devices = [each if isinstance(each, str) else str(each) for each in value if not isinstance(each, bool)]
+    if len(devices) < len(value) or "" in devices or len(set(devices)) < len(devices):
+        raise ValueError
+    return devices
+
+
 JOB_ID = "[a-z][a-z0-9_]{0,63}"
 POOL_NAME = "[a-z0-9][a-z0-9_-]{0,63}"
 """It is the name of a folder, also where upper and lower case are the same."""
@@ -66,6 +76,19 @@ Text = Annotated[str, Meta(description="a string")]
 Name = Annotated[str, Meta(description="a string", extra_json_schema={"minLength": 1})]
 Script = Annotated[str, Meta(description="a string", extra_json_schema={"pattern": r"\S"})]
 Texts = Annotated[list[str], Meta(description="a list of strings")]
+Devices = Annotated[
+    list[str],
+    parse_devices,
+    Meta(
+        description='a list of names, each once, such as ["0", "1"]',
+        extra_json_schema={
+            "type": "array",
+            "items": {"type": ["string", "integer"], "minLength": 1},
+            "minItems": 1,
+            "uniqueItems": True,
+        },
+    ),
+]
 Argv = Annotated[
     list[str],
     Meta(

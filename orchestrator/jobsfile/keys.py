@@ -34,6 +34,7 @@ from orchestrator.jobsfile.key_types import (
     Defaults,
     Delays,
     Depth,
+    Devices,
     Dollars,
     Done,
     Duration,
@@ -171,6 +172,8 @@ class JobTable(AgentKeys, kw_only=True):
     """"fast": short items that start no run of their own, in slots of their own (`[run] fast_slots`)."""
     pool: Text | None = None
     """The pool whose slots and rate bound this job together with all other runs."""
+    devices: Devices | None = None
+    """Names of devices, such as GPUs: each item has one as `{{ device }}`, and no other item of the run has it meanwhile."""
     priority: Whole | None = None
     """Of all items that could start, those of the job with the highest priority start first."""
     repeat: Repeats | None = None
@@ -346,23 +349,29 @@ LIST_SCOPE = frozenset({"inputs", "run", "jobs"})
 ROUND_NAMES = frozenset({"round", "output", "exit_code"})
 """Names that the templates of a loop may use besides: the number of the round, and what came of the one before."""
 
-ITEM_SCOPE = frozenset({"inputs", "run", "jobs", "item", "index", "label", "attempt", "parent", "creates"}) | ROUND_NAMES
+PLACE_NAMES = frozenset({"slot", "device"})
+"""Names of what an attempt has to itself while it runs: they tell where the work is done, and not which work it is."""
+
+ITEM_SCOPE = (
+    frozenset({"inputs", "run", "jobs", "item", "index", "label", "attempt", "parent", "creates"}) | ROUND_NAMES | PLACE_NAMES
+)
 """Names that the templates of one item may use, as far as the job has them."""
 
 HIDDEN_NAMES = {
-    "label": frozenset({"label", "creates", "attempt"}) | ROUND_NAMES,
-    "when": frozenset({"creates"}) | ROUND_NAMES,
+    "label": frozenset({"label", "creates", "attempt"}) | ROUND_NAMES | PLACE_NAMES,
+    "when": frozenset({"creates"}) | ROUND_NAMES | PLACE_NAMES,
     "cwd": frozenset({"creates"}),
-    "creates": frozenset({"creates"}),
-    "model": frozenset({"creates"}),
-    "workspace": frozenset({"creates"}),
-    "artifacts": frozenset({"creates"}),
-    "prompt_file": frozenset({"creates"}),
-    "schema": frozenset({"creates"}),
+    "creates": frozenset({"creates"}) | PLACE_NAMES,
+    "model": frozenset({"creates"}) | PLACE_NAMES,
+    "repeat": PLACE_NAMES,
+    "workspace": frozenset({"creates"}) | PLACE_NAMES,
+    "artifacts": frozenset({"creates"}) | PLACE_NAMES,
+    "prompt_file": frozenset({"creates"}) | PLACE_NAMES,
+    "schema": frozenset({"creates"}) | PLACE_NAMES,
     # One token stands for all attempts and rounds of an item, and for the same work of any run.
-    "token": frozenset({"creates", "attempt"}) | ROUND_NAMES,
+    "token": frozenset({"creates", "attempt"}) | ROUND_NAMES | PLACE_NAMES,
 }
-"""Names that a key's template may not use, because they are not known yet when it is rendered."""
+"""Names that a key's template may not use, because they are not known when it is rendered, or would be other ones each time."""
 
 TEMPLATE_FUNCTIONS = frozenset({"range", "dict", "namespace"})
 """Functions that every template may call."""

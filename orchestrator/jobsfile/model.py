@@ -203,6 +203,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: int | None = None
     lane: Lane = "main"
     pool: str | None = None
+    devices: tuple[str, ...] = ()
     priority: int = 0
     repeat: Repeat | None = None
     continue_on_error: bool = False

@@ -160,6 +160,8 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """In a replay: (index, attempt) of the recorded attempt of this job that is played instead of an agent."""
     workspace: str = ""
     """The name of the workspace that the attempt works in (`RunDir.workspace`); empty: none of its own."""
+    device: str = ""
+    """The one of its job's `devices` that it has to itself; empty: its job has none."""
     is_queued: bool = False
     """It may begin when another attempt in its slot has ended: until `QueuedBegan`, or its end, nothing tells that it has. Till
     then its item is what it was before, and so it stays if the start is given back (`QueuedReturned`)."""

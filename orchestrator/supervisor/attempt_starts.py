@@ -93,7 +93,7 @@ class AttemptStarts:
         self._run.recorder.catch_up()
         job = self._run.job(item)
         left = dollars(self._run.core.left_nano_usd(item[0])) if job.is_agent else None
-        ready = self._preparer.prepare_start(job, item[1], decision.attempt, account, left)
+        ready = self._preparer.prepare_start(job, decision, left)
         if isinstance(ready, NotStarted):
             self._decline(item, ready)
             return
@@ -114,7 +114,7 @@ class AttemptStarts:
         self._unsent.append(answer.locks)
         if own is not None and is_new_account:
             self._run.happened(AccountTold(item, own))
-        self._begin(candidate, decision.attempt, ready, answer)
+        self._begin(candidate, decision, ready, answer)
 
     def resume(self, start: records.Started, slot: int) -> list[EngineEvent]:
         """Take over an attempt that an earlier supervisor started and whose end is not recorded; what is known of it at once."""
@@ -169,12 +169,12 @@ class AttemptStarts:
         if front is None:
             self._run.happened(StartReturned(item))
             return
-        ready = self._preparer.prepare_start(job, item[1], decision.attempt, None, None)
+        ready = self._preparer.prepare_start(job, decision, None)
         if isinstance(ready, NotStarted):
             self._decline(item, ready)
             return
         candidate = self._candidate(decision, ready, None)
-        front.queued.append(self._recorded(candidate, decision.attempt, ready, front.admitted, is_queued=True))
+        front.queued.append(self._recorded(candidate, decision, ready, front.admitted))
 
     def _candidate(self, decision: StartAttempt, ready: Ready, account: str | None) -> Candidate:
         item, name = decision.item, self._run.name(decision.item)
@@ -207,21 +207,20 @@ class AttemptStarts:
         now = time.monotonic()
         return next((event for event in held if event.resource in needed and event.until > now), None)
 
-    def _begin(self, candidate: Candidate, attempt: int, ready: Ready, admitted: Admitted) -> None:
+    def _begin(self, candidate: Candidate, decision: StartAttempt, ready: Ready, admitted: Admitted) -> None:
         """Record the start, and have the attempt sent once the record stands in the journal."""
         # A supervisor that is killed between record and message leaves a start that its resume finds without a worker's log.
-        flight, message = self._recorded(candidate, attempt, ready, admitted, is_queued=False)
+        flight, message = self._recorded(candidate, decision, ready, admitted)
         if admitted.has_token:
             self._admission.begin_token(candidate, flight.start)
         self._unsent_in_slot[candidate.slot] = _Unsent(admitted)
         self._run.recorder.then(partial(self._send, flight, message))
         self._run.tell.started(flight)
 
-    def _recorded(
-        self, candidate: Candidate, attempt: int, ready: Ready, admitted: Admitted, *, is_queued: bool
-    ) -> tuple[Flight, Start]:
+    def _recorded(self, candidate: Candidate, decision: StartAttempt, ready: Ready, admitted: Admitted) -> tuple[Flight, Start]:
         """Record the start of the attempt: what flies then, and the message for its worker."""
         item, job, prepared = candidate.item, candidate.job, ready.prepared
+        attempt, is_queued = decision.attempt, decision.is_queued
         worker = admitted.worker.number
         sequence = self._next_sequence
         self._next_sequence += 1
@@ -241,6 +240,7 @@ class AttemptStarts:
             round=ready.round,
             child=child,
             workspace=prepared.place.name if prepared.place is not None else "",
+            device=decision.device,
             is_queued=is_queued,
         )
         if prepared.agent is not None:

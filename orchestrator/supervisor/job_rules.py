@@ -46,6 +46,7 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         lane=job.lane,
         pool=job.pool,
         priority=job.priority,
+        devices=job.devices,
         continue_on_error=job.continue_on_error,
         keeps_going=keep_going,
         max_failures=limit.count if limit else None,

@@ -53,9 +53,9 @@ class RestoredJobs:
         past, starts = self._history.jobs[job_id], self._history.starts_without_end
         states = self._states(past)
         adopted = tuple(
-            AdoptedAttempt(index=index, attempt=starts[of, index].attempt, slot=slot, account=starts[of, index].account)
+            AdoptedAttempt(index=index, attempt=start.attempt, slot=slot, account=start.account, device=start.device)
             for (of, index), slot in self._slots_of.items()
-            if of == job_id
+            if of == job_id and (start := starts[of, index])
         )
         # What is not selected is skipped from the start, but for what runs already.
         unselected = set() if chosen is None else set(range(len(states))) - chosen - {each.index for each in adopted}

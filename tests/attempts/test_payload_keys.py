@@ -42,6 +42,7 @@ CHANGED: dict[str, tuple[str, str]] = {
     "max_concurrency": (COMMAND, f"{COMMAND}\nmax_concurrency = 3"),
     "lane": (COMMAND, f'{COMMAND}\nlane = "fast"'),
     "pool": (COMMAND, f'{COMMAND}\npool = "models"'),
+    "devices": (COMMAND, f'{COMMAND}\ndevices = ["0", "1"]'),
     "priority": (COMMAND, f"{COMMAND}\npriority = 3"),
     "repeat": (f'{COMMAND}\nrepeat = {{ until = "{{{{ true }}}}" }}', f'{COMMAND}\nrepeat = {{ until = "{{{{ 1 > 2 }}}}" }}'),
     "continue_on_error": (COMMAND, f"{COMMAND}\ncontinue_on_error = true"),

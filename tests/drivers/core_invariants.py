@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from orchestrator.core.resting import has_money, is_at_rest
-from orchestrator.core.scheduling import has_free_place, may_start
+from orchestrator.core.scheduling import has_free_place, lacks_device, may_start
 from orchestrator.core.states import JobState, Pending, Phase, Running, RunState, Stop, Waiting
 from orchestrator.core.turns import is_moving, line_of
 
@@ -40,6 +40,11 @@ def check_invariants(state: RunState) -> None:
         # Stale entries of the heaps are allowed; a waiting item without an entry is not.
         waiting = {index for index, item in enumerate(job.items) if isinstance(item, Waiting) and item.due < math.inf}
         assert waiting <= {index for _, index in job.backoff}.union(job.due, *job.held.values()), "a waiting item is lost"
+    needing = {
+        (job.rules.order, index): job for job in state.jobs for index, item in enumerate(job.items) if isinstance(item, Running)
+    }
+    needing = {item: job for item, job in needing.items() if job.rules.devices}
+    assert sorted(state.devices.values()) == sorted(needing), "an item has no device, or two, or keeps one after its end"
     for name, account in state.accounts.items():
         assert account.running == sum(item.account == name for item in running), "account.running is wrong"
         assert account.bound is None or account.bound >= 1, "an account may run nothing"
@@ -92,7 +97,7 @@ def _check_turn(state: RunState, job: JobState) -> None:
     for due in {due for due, index in job.backoff if index in in_time}:
         assert (due, order) in agenda.backoffs, f"nobody wakes {job.rules.id}"
     assert not (job.rules.is_gate and now), f"{job.rules.id} has a question and does not ask"
-    if not has_free_place(job) or order in agenda.lacking:
+    if not has_free_place(job) or order in agenda.lacking or lacks_device(state, job.rules):
         return
     lines = [line_of(job)] if now else []
     lines += [msgspec.structs.replace(line_of(job), held=account) for account, indices in held.items() if indices]

@@ -34,6 +34,7 @@ _WORDS = {
     "pool": "group mutex lock semaphore queue resource resources resource_group concurrency_group",
     "[run] slots": "slots jobs parallel parallelism concurrency max_parallel max_procs procs threads workers max_workers cores",
     "slots": "jobs parallel parallelism concurrency max_parallel max_procs procs threads workers max_workers cores size limit",
+    "devices": "gpu gpus device cuda cuda_visible_devices accelerators",
     "rate": "per_minute qps rpm rate_limit limit_per_minute",
     # An attempt and its bounds.
     "attempts": "retries retry_count max_retries max_attempts tries max_tries restart restart_times restarts attempt num_retries",
