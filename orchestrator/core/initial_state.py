@@ -106,7 +106,7 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
     if past.costs is not None:
         take_over_costs(state, job, past.costs)
     # Count all items as unfinished first: `count_end` takes each that has ended off again.
-    job.items = list(past.states)
+    job.items = past.states
     job.is_listed = True
     job.unfinished = len(job.items)
     job.unselected = past.unselected

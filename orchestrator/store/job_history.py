@@ -1,6 +1,6 @@
 """What the records say of one job and its items.
 
-Memory: about 14 bytes an item. Statuses, attempts and the places of lines stand in arrays; a record itself is read from disk
+Memory: about 10 bytes an item. Statuses, attempts and the places of lines stand in arrays; a record itself is read from disk
 when somebody asks for it.
 """
 

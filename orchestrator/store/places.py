@@ -44,8 +44,8 @@ class Places:
         """The line of item `index` stands at `offset` of `source`. `length` 0: it has none (a record that was never written)."""
         places = self._places
         if index >= len(places):
-            # A power of two, so that items which end in order do not copy the array each time, however many come at once.
-            places.frombytes(bytes(8 * ((1 << index.bit_length()) - len(places))))
+            # Items that end in order do not copy the array each time: it keeps room for more.
+            places.frombytes(bytes(8 * (index + 1 - len(places))))
         spot = offset << 1 | source
         if length >= _ELSEWHERE or spot > _SPOTS:
             self._large[index] = source, offset, length

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from drivers.core_invariants import check_invariants
 from orchestrator.core.costs import UNBOUND, Bounds, Cost
 from orchestrator.core.decide import decide, next_wake
@@ -91,7 +93,7 @@ class CoreDriver:
         self.list_at_once = list_at_once
         self.ask_at_once = ask_at_once
         self.now = START_OF_TIME
-        past = {self.orders[job_id]: job for job_id, job in (restored or {}).items()}
+        past = {self.orders[name]: msgspec.structs.replace(job, states=[*job.states]) for name, job in (restored or {}).items()}
         self.state = open_run(
             rules,
             slots=slots,

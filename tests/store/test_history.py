@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from array import array
 from pathlib import Path
+from sys import getsizeof
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from orchestrator.errors import StateRefusedError, UserError
+from orchestrator.store.item_columns import ItemColumns
 from orchestrator.store.job_history import GateHistory
 from orchestrator.store.load import read_history
 from orchestrator.store.places import Places
@@ -130,14 +133,36 @@ def test_a_success_of_which_there_is_more_to_say_is_known_without_its_outcome(tm
     assert told(failed, settled(3, Status.SUCCEEDED)) == []
 
 
-def test_room_is_made_for_as_many_items_whether_they_come_one_by_one_or_many_at_once() -> None:
-    one_by_one, many = Places(), Places()
+def test_items_take_ten_bytes_each_whether_they_come_one_by_one_or_many_at_once() -> None:
+    places, columns = (Places(), Places()), (ItemColumns(), ItemColumns())
     for index in range(300):
-        one_by_one.put(index, 0, 10 * index, 5)
+        places[0].put(index, 0, 10 * index, 5)
+        columns[0].put(index, Status.SUCCEEDED, 1)
     for first, count in ((0, 200), (200, 100)):
-        many.put_all(first, 0, range(10 * first, 10 * (first + count), 10), [5] * count)
-    assert [many.get(index) for index in range(301)] == [one_by_one.get(index) for index in range(301)]
-    assert len(many._places) == len(one_by_one._places) == 512
+        places[1].put_all(first, 0, range(10 * first, 10 * (first + count), 10), [5] * count)
+        columns[1].put_new(first, Status.SUCCEEDED, [1] * count)
+    assert [places[1].get(index) for index in range(301)] == [places[0].get(index) for index in range(301)]
+    assert vars(columns[0]) == vars(columns[1])
+    for each in (*places, *columns):
+        room = sum(getsizeof(value) for value in vars(each).values() if isinstance(value, bytearray | array))
+        assert room / 300 < (10 if isinstance(each, Places) else 3)
+
+
+def test_attempts_are_counted_however_many_an_item_has_had() -> None:
+    columns = ItemColumns()
+    columns.put_new(2, Status.SUCCEEDED, [1, 254, 255, 1000])
+    columns.put(7, Status.RUNNING, 256)
+    columns.put(6, Status.RUNNING)
+    assert [columns.attempts(index) for index in range(9)] == [0, 0, 1, 254, 255, 1000, 0, 256, 0]
+    columns.put(7, Status.FAILED)
+    columns.put(5, Status.RUNNING, 3)
+    assert (columns.attempts(7), columns.attempts(5)) == (256, 3)
+    assert {status: [*columns.indices(status, 10)] for status in (Status.PENDING, Status.RUNNING, Status.SUCCEEDED)} == {
+        Status.PENDING: [0, 1, 8, 9],
+        Status.RUNNING: [5, 6],
+        Status.SUCCEEDED: [2, 3, 4],
+    }
+    assert (columns.pending_in(1, 9), columns.pending_in(3, 5), columns.pending_in(8, 20)) == (2, 0, 12)
 
 
 def test_what_is_folded_many_at_a_time_folds_as_each_by_itself(tmp_path: Path) -> None:
