@@ -86,7 +86,8 @@ class ActionRunner:
                 raise
             except Exception as error:
                 course.meet_bug(error, "what its agent told")
-        course.end = with_oom_kills_told(course.end, course.oom_kills)
+        if not course.is_well:
+            course.end = with_oom_kills_told(course.end, course.oom_kills)
         course.take_captures(self._captures, start)
 
     def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> Spawn:

@@ -37,13 +37,13 @@ def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: in
     A process that we ended is never a success, whatever it exits with: it may have stopped half way. (An agent that told its end
     before is judged by what it told: `AgentWatch.classify_end`.)
     """
+    if ended_by is None and status == 0:
+        return _SUCCESS
     exit_code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     if ended_by is not None:
         attempt_class, words = end_in_words(ended_by, start, used_bytes)
         return AttemptEnd(attempt_class, words, exit_code, number, ended_by)
-    if exit_code == 0:
-        return _SUCCESS
     words = f"exit code {exit_code}" if number is None else f"ended by {_signal_name(number)}"
     return AttemptEnd(AttemptClass.COMMAND_FAILED, words, exit_code, number)
 

@@ -28,6 +28,8 @@ _MAY_COME_OF_FULL_DISK = (
     AttemptClass.PROTOCOL_ERROR,
     AttemptClass.STALLED,
 )
+_WORTHLESS_ON_FULL_DISK = (_OK, *_MAY_COME_OF_FULL_DISK)
+"""What an attempt may come to for the one reason that nothing could be written."""
 _SAYS_ENOUGH = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN, EndReason.MEMORY, EndReason.STALLED, EndReason.STOPPED)
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
 _RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
@@ -117,16 +119,22 @@ class Course(msgspec.Struct, kw_only=True):
         """A process has ended, and its tree with it."""
         self.asked_end = watch.asked_end
         self.cpu_seconds += watch.cpu_seconds
-        self.max_rss_bytes = max(self.max_rss_bytes, watch.max_rss * _RSS_UNIT_BYTES)
+        if (used := watch.max_rss * _RSS_UNIT_BYTES) > self.max_rss_bytes:
+            self.max_rss_bytes = used
         self.leftovers += len(watch.leftovers)
 
     def take_captures(self, captures: tuple[CaptureFile, CaptureFile], start: Start) -> None:
         """Cut both captures to what is kept, and move them to their final places."""
         stdout, stderr = captures
         limit, is_sole_writer = start.limits.max_output_bytes, not self.leftovers
+        if is_sole_writer and stdout.stayed_empty() and stderr.stayed_empty():
+            # Both stay where they are. One look at their disk does for both, and only if it could have taken something.
+            if self.end.attempt_class in _WORTHLESS_ON_FULL_DISK and stdout.is_disk_full():
+                self._meet_full_disk()
+            return
         # Before the cut, which makes room.
         if self._is_spoiled(captures, limit):
-            self.end = self.end.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
+            self._meet_full_disk()
         try:
             self.stdout = stdout.take_capture(start.stdout_path, limit, is_sole_writer=is_sole_writer)
             self.stderr = stderr.take_capture(start.stderr_path, limit, is_sole_writer=is_sole_writer)
@@ -135,6 +143,9 @@ class Course(msgspec.Struct, kw_only=True):
             stdout.forget()
             stderr.forget()
             self.miss_file("the output", error)
+
+    def _meet_full_disk(self) -> None:
+        self.end = self.end.but(AttemptClass.STATE_ERROR, "the disk that takes its output is full")
 
     def _is_spoiled(self, captures: tuple[CaptureFile, CaptureFile], limit: int) -> bool:
         """Whether a full disk took the worth of what the attempt came to."""

@@ -13,6 +13,7 @@ from drivers.processes import sees_open_files
 from drivers.worker_driver import WorkerDriver
 
 from orchestrator.workers.files.creates import fingerprint
+from orchestrator.workers.processes.spawn import LOCK_DESCRIPTORS_FROM
 from orchestrator.workers.protocol import AttemptClass, Creates
 
 CANNOT_START = AttemptClass.CANNOT_START
@@ -199,9 +200,9 @@ def test_a_reader_that_closes_ends_a_writer_with_sigpipe(worker: WorkerDriver) -
 
 def test_the_agent_inherits_its_streams_and_what_carries_its_locks_and_nothing_else(worker: WorkerDriver) -> None:
     locks = [worker.lock(worker.root / name) for name in ("slot", "pool")]
-    outcome = worker.shell("ls /proc/$$/fd; readlink /proc/$$/fd/200; true", locks=locks)
+    outcome = worker.shell(f"ls /proc/$$/fd; readlink /proc/$$/fd/{LOCK_DESCRIPTORS_FROM}; true", locks=locks)
     seen = (outcome.stdout.inline or b"").decode().split()
-    assert sorted(seen[:-1]) == ["0", "1", "2", "200"]
+    assert sorted(seen[:-1]) == ["0", "1", "2", str(LOCK_DESCRIPTORS_FROM)]
     assert seen[-1].startswith("socket:"), "no copy of a lock's descriptor: it could be unlocked for all"
     for lock in locks:
         os.close(lock)

@@ -91,6 +91,10 @@ class CaptureFile:
             self.was_refused = not self.has_room(size)
         return max(limit - size, 0)
 
+    def stayed_empty(self) -> bool:
+        """Whether nothing was written, as of most commands of a long list. Asked once the attempt has ended, before the cut."""
+        return not (self._last_size() or self.dropped or self.was_refused)
+
     def is_settled(self) -> bool:
         """Whether nothing but a write changes what `cut_to` finds: not, where a full disk may have refused one."""
         size = self.size()

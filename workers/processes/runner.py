@@ -14,7 +14,7 @@ import msgspec
 from ..faultpoints import fault_point
 from ..files.beneath import enter_beneath, real_root
 from ..files.given import stdin_file
-from ..protocol import LogLine, Spawned, Start
+from ..protocol import LogLine, Spawned, Start, WorkspaceTask
 from . import tree
 from .carried_locks import LockCarrier
 from .identity import boot_clock, start_ticks_of_child
@@ -63,7 +63,7 @@ class ProcessRunner:
         """
         stdin = self._null if given is None else given if isinstance(given, int) else stdin_file(given, self._folder)
         try:
-            enter(start.cwd, _bounds(start))
+            enter(start.cwd, None if start.workspace is None else _bounds(start.workspace))
             # The locks live as long as the process and all that it starts, and none of these can unlock them.
             carried = self._carrier.carry(locks)
             clock = boot_clock()
@@ -121,7 +121,6 @@ def enter(folder: str, bounds: str | None = None) -> None:
         raise CannotStart(f"cwd {folder!r}: {error}") from error
 
 
-def _bounds(start: Start) -> str | None:
-    """The workspace that the attempt may not leave; None: it works in the user's own folders."""
-    workspace = start.workspace
-    return None if workspace is None or workspace.kind == "shared" else workspace.path
+def _bounds(workspace: WorkspaceTask) -> str | None:
+    """What the attempt may not leave; None: it works in the user's own folders."""
+    return None if workspace.kind == "shared" else workspace.path

@@ -18,8 +18,11 @@ from .spawn_call import SpawnCall, default_signals
 from .variables import Variables
 
 _OPEN_MAX = os.sysconf("SC_OPEN_MAX")
-LOCK_DESCRIPTORS_FROM = 200 if _OPEN_MAX < 0 else max(16, min(200, _OPEN_MAX - 64))
-"""First number of what is inherited for the locks: less than 200 only where the limit of open files is very low."""
+LOCK_DESCRIPTORS_FROM = 60 if _OPEN_MAX < 0 else max(16, min(60, _OPEN_MAX - 64))
+"""First number of what is inherited for the locks: less than 60 only where the limit of open files is very low.
+
+A process has room for 64 numbers; for a higher one the kernel makes more in each that starts.
+"""
 
 SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ETOOMANYREFS)
 """Error numbers that say: the machine has no room for a process, a file or a message just now."""
@@ -41,6 +44,8 @@ class Spawner:
     def __init__(self, base: Mapping[bytes, bytes]) -> None:
         self._variables = Variables(base)
         self._call = SpawnCall(default_signals())
+        self._copied: tuple[tuple[int, ...], Sequence[int]] = ((), ())
+        self._copies: list[tuple[int, int]] = []
 
     def spawn(self, start: Start, argv: list[str], streams: tuple[int, int, int], carried: Sequence[int]) -> int:
         """Start `argv` with the environment of `start`, in the current directory; returns the pid.
@@ -48,18 +53,16 @@ class Spawner:
         Raises CannotStart, or OSError (SHORTAGES) when the command is not to blame. `streams` become 0, 1 and 2;
         `carried` is what keeps the attempt's locks held.
         """
-        # What carries the locks goes high, above every number of ours that is still to be copied.
-        copies = [*zip(streams, range(3), strict=True)]
-        if carried:
-            first = max(LOCK_DESCRIPTORS_FROM, max(carried) + 1)
-            copies.extend(zip(carried, range(first, first + len(carried)), strict=True))
+        # They have mostly the same numbers as those of the process before.
+        if (streams, carried) != self._copied:
+            self._copied, self._copies = (streams, [*carried]), _copies_of(streams, carried)
         # Try each place where the command may stand; keep the reason that says most for the end.
         reason: OSError | None = None
         command = argv[0] if argv else ""
         try:
             for path in self._candidates(command, start):
                 try:
-                    return self._spawn_when_written(path, argv, start, copies)
+                    return self._spawn_when_written(path, argv, start)
                 except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
                     # As the shell does: what cannot be executed here may stand further along PATH.
                     if reason is None or isinstance(error, PermissionError):
@@ -75,13 +78,13 @@ class Spawner:
         is_found = reason is not None and any(map(os.path.exists, self._candidates(command, start)))
         raise CannotStart(_in_words(command, reason, is_found=is_found)) from reason
 
-    def _spawn_when_written(self, path: str, argv: list[str], start: Start, copies: Sequence[tuple[int, int]]) -> int:
+    def _spawn_when_written(self, path: str, argv: list[str], start: Start) -> int:
         """Start it, and wait for a moment for whoever still has the program open for writing. Raises OSError, ValueError."""
         tries = 0
         while True:
             try:
                 fault_point("worker.spawn")
-                return self._call.start(path, argv, self._variables.block_of(start), copies)
+                return self._call.start(path, argv, self._variables.block_of(start), self._copies)
             except OSError as error:
                 tries += 1
                 if error.errno != errno.ETXTBSY or tries >= _TRIES_WHILE_WRITTEN:
@@ -94,6 +97,16 @@ class Spawner:
             return (command,)
         # An agent's own program is never one of the folder that it works in, where the attempt before may have put one.
         return _found_along(self._variables.path_of(start), command, is_anywhere=start.env_allowed is None)
+
+
+def _copies_of(streams: Sequence[int], carried: Sequence[int]) -> list[tuple[int, int]]:
+    """A descriptor of ours, and its number there."""
+    copies = [*zip(streams, range(3), strict=True)]
+    if carried:
+        # What carries the locks goes high, above every number of ours that is still to be copied.
+        first = max(LOCK_DESCRIPTORS_FROM, max(carried) + 1)
+        copies.extend(zip(carried, range(first, first + len(carried)), strict=True))
+    return copies
 
 
 def _found_along(path: str | None, command: str, *, is_anywhere: bool) -> Iterator[str]:

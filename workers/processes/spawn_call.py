@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .variables import ENCODING, ERRORS, refuse_nul
+from .variables import ENCODING, ERRORS, without_nul
 
 if TYPE_CHECKING:
     from .variables import Block
@@ -31,6 +31,7 @@ class SpawnCall:
     def __init__(self, defaults: Collection[int]) -> None:
         self._defaults = defaults
         self._copies: Sequence[tuple[int, int]] | None = None
+        self._named: tuple[str, Sequence[str]] | None = None
         if sys.platform != "linux":
             return
         import ctypes  # Only a worker needs it, and the supervisor loads this module, too.
@@ -56,16 +57,24 @@ class SpawnCall:
             )
         if not argv or not argv[0]:
             raise ValueError("it is empty")
-        words = [word.encode(ENCODING, ERRORS) for word in (path, *argv)]
-        refuse_nul(words)
-        # The descriptors have mostly the same numbers as those of the process before.
+        # Mostly it is the program of the process before, often with the same words, and the descriptors have the same numbers.
+        if (path, argv) != self._named:
+            self._name(path, argv)
         if copies != self._copies:
             self._prepare(copies)
-        arguments = (self._word * len(words))(*words[1:])
-        error = self._library.posix_spawn(self._into_pid, words[0], self._actions, self._attributes, arguments, variables)
+        error = self._library.posix_spawn(
+            self._into_pid, self._program, self._actions, self._attributes, self._arguments, variables
+        )
         if error:
             raise OSError(error, os.strerror(error), path)
         return self._pid.value
+
+    def _name(self, path: str, argv: Sequence[str]) -> None:
+        """Have the path and the words of a program as C has them."""
+        program, *words = (without_nul(word.encode(ENCODING, ERRORS)) for word in (path, *argv))
+        # Behind the last there is a null pointer.
+        self._program, self._arguments = program, (self._word * (len(words) + 1))(*words)
+        self._named = (path, [*argv])
 
     def _prepare(self, copies: Sequence[tuple[int, int]]) -> None:
         if self._copies is not None:

@@ -20,6 +20,7 @@ ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 _OURS = (b"ORCHESTRATE_FAULT", b"ORCHESTRATE_WORKER_FAULT")
 _FOLDER = WORKER_FOLDER_VARIABLE.encode()
+_SET_BY_US = (MARK_VARIABLE, WORKER_FOLDER_VARIABLE)
 
 
 def base_environment(folder: str) -> dict[bytes, bytes]:
@@ -33,21 +34,23 @@ class Variables:
     def __init__(self, base: Mapping[bytes, bytes]) -> None:
         self._base = base
         self._made_for: tuple[list[str], list[str] | None] | None = None
+        self._values: dict[str, str | None] = {}
+        """What the variables that the start before changed have in the block, and the places of these there."""
+        self._places: dict[str, int] = {}
 
     def block_of(self, start: Start) -> Block:
         """The environment of `start`, until the next call. Raises ValueError for what no process can be given."""
-        made_for = ([*start.env], start.env_allowed)
-        if made_for != self._made_for:
+        if ([*start.env], start.env_allowed) != self._made_for:
             self._make_block(start)
-            self._made_for = made_for
-        entries = [
-            f"{name}={value}".encode(ENCODING, ERRORS)
-            for name, value in start.env.items()
-            if value is not None and name not in (MARK_VARIABLE, WORKER_FOLDER_VARIABLE)
-        ]
-        entries.append(f"{MARK_VARIABLE}={start.mark}".encode(ENCODING, ERRORS))
-        refuse_nul(entries)
-        self._block[self._fixed : self._fixed + len(entries) + 1] = [*entries, None]
+        # From one start to the next mostly only that changes which names the item.
+        for name, value in start.env.items():
+            if value != self._values[name] and name not in _SET_BY_US:
+                if value is None or self._values[name] is None:
+                    # What is removed has no place.
+                    self._make_block(start)
+                    break
+                self._put(name, value)
+        self._put(MARK_VARIABLE, start.mark)
         return self._block
 
     def path_of(self, start: Start) -> str | None:
@@ -60,8 +63,12 @@ class Variables:
     def _passed(self, start: Start) -> Mapping[bytes, bytes]:
         return self._base if start.env_allowed is None else passed_of(self._base, start.env_allowed)
 
+    def _put(self, name: str, value: str) -> None:
+        self._block[self._places[name]] = _entry(name, value)
+        self._values[name] = value
+
     def _make_block(self, start: Start) -> None:
-        """A block with what is the same for all starts that change the same variables, and with room for these."""
+        """A block for this start, and for all that change the same variables."""
         import ctypes  # Only a worker needs it, and the supervisor loads this module, too.
 
         if any(not name or "=" in name[1:] for name in start.env):
@@ -69,9 +76,19 @@ class Variables:
         changed = {name.encode(ENCODING, ERRORS) for name in (*start.env, MARK_VARIABLE)}
         passed = {name: value for name, value in self._passed(start).items() if name not in changed}
         passed[_FOLDER] = self._base[_FOLDER]
-        fixed = [name + b"=" + value for name, value in passed.items()]
-        self._fixed = len(fixed)
-        self._block: Block = (ctypes.c_char_p * (len(fixed) + len(changed) + 1))(*fixed)
+        entries = [name + b"=" + value for name, value in passed.items()]
+        places = {}
+        given = {name: value for name, value in start.env.items() if name not in _SET_BY_US} | {MARK_VARIABLE: start.mark}
+        for name, value in given.items():
+            if value is not None:
+                places[name] = len(entries)
+                entries.append(_entry(name, value))
+        self._block: Block = (ctypes.c_char_p * (len(entries) + 1))(*entries)
+        self._made_for, self._values, self._places = ([*start.env], start.env_allowed), {**start.env}, places
+
+
+def _entry(name: str, value: str) -> bytes:
+    return without_nul(f"{name}={value}".encode(ENCODING, ERRORS))
 
 
 def passed_of(environment: Mapping[bytes, bytes], patterns: Sequence[str]) -> dict[bytes, bytes]:
@@ -81,7 +98,8 @@ def passed_of(environment: Mapping[bytes, bytes], patterns: Sequence[str]) -> di
     return {name: value for name, value in environment.items() if name in names or name.startswith(beginnings)}
 
 
-def refuse_nul(words: Sequence[bytes]) -> None:
-    """Raise ValueError if one of these words holds the byte that would end it for C."""
-    if b"\0" in b"".join(words):
+def without_nul(word: bytes) -> bytes:
+    """The same. Raises ValueError if it holds the byte that would end it for C."""
+    if b"\0" in word:
         raise ValueError("embedded null byte")
+    return word

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,24 @@ class Watch:
     had exited, or told its end, before.
     """
 
+    # What each begins with stands in the class: most commands of a long list end before any of it changes.
+    status: int | None = None
+    ended_by: EndReason | None = None
+    asked_end: EndReason | None = None
+    cpu_seconds = 0.0
+    max_rss = 0
+    used_bytes = 0
+    leftovers: Set[int] = frozenset()
+    # How far it has come, and the next round of kills.
+    _died_at = 0.0
+    _stopped_at: float | None = None
+    _is_continued = False
+    _memory_pauses: MemoryPauses | None = None
+    _memory_at = _FOREVER
+    _has_seen_leftovers = False
+    _kill_at = _FOREVER
+    _kill_pause = _FIRST_KILL_PAUSE_SECONDS
+
     def __init__(
         self,
         pid: int,
@@ -58,39 +76,25 @@ class Watch:
         bounds: Bounds,
         onlooker: Onlooker | None,
     ) -> None:
-        self.status: int | None = None
-        self.ended_by: EndReason | None = None
-        self.asked_end: EndReason | None = None
-        self.cpu_seconds = 0.0
-        self.max_rss = 0
-        self.used_bytes = 0
-        self.leftovers: set[int] = set()
-        # What it is given.
         self._pid = pid
         self._start = start
         self._host = host
         self._bounds = bounds
         self._onlooker = onlooker
         self._streams = streams
-        # How far it has come, and the next round of kills.
-        self._died_at = 0.0
-        self._stopped_at: float | None = None
-        self._is_continued = False
-        most = start.limits.memory_bytes
-        self._memory_pauses = None if most is None else MemoryPauses(most, host.count_workers)
-        self._memory_at = _FOREVER if most is None else time.monotonic() + FIRST_PAUSE_SECONDS
-        self._has_seen_leftovers = False
-        self._kill_at = _FOREVER
-        self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
+        if (most := start.limits.memory_bytes) is not None:
+            self._memory_pauses = MemoryPauses(most, host.count_workers)
+            self._memory_at = time.monotonic() + FIRST_PAUSE_SECONDS
 
     def run(self) -> int:
         """Wait until the tree is gone; returns the wait status of the main process."""
         limits, bounds = self._start.limits, self._bounds
-        first_seconds = _FIRST_WAIT_SECONDS if self._onlooker is None else 0.0
-        deadline = min(time.monotonic() + first_seconds, bounds.timeout_at)
+        seconds = _FIRST_WAIT_SECONDS if self._onlooker is None else 0.0
+        if bounds.timeout_at != _FOREVER:
+            seconds = max(min(seconds, bounds.timeout_at - time.monotonic()), 0.0)
         looks: StreamLooks | None = None
         while True:
-            is_gone, ends = self._wait_and_reap(deadline)
+            is_gone, ends = self._wait_and_reap(seconds)
             for end in ends:
                 if end.sequence == self._start.sequence:
                     self._end(end.reason, end.grace_seconds)
@@ -109,7 +113,7 @@ class Watch:
                 self._heed_memory(now, self._memory_pauses, has_written=looks.wrote_at == now)
             if now >= self._kill_at:
                 self._kill(now)
-            deadline = self._next_deadline(looks)
+            seconds = max(self._next_deadline(looks) - time.monotonic(), 0.0)
 
     def _next_deadline(self, looks: StreamLooks) -> float:
         # A tree that is being ended waits for its grace alone: nothing else could end it more.
@@ -124,12 +128,12 @@ class Watch:
     def _is_ending(self) -> bool:
         return self._kill_at != _FOREVER
 
-    def _wait_and_reap(self, deadline: float) -> tuple[bool, Sequence[End]]:
+    def _wait_and_reap(self, seconds: float) -> tuple[bool, Sequence[End]]:
         """Whether the tree is gone, and the ends that were asked for."""
-        ends = self._host.control.wait(max(deadline - time.monotonic(), 0.0))
+        ends = self._host.control.wait(seconds)
         # Reap before ends are heeded: a process that exited by itself was not ended by us.
         is_gone = self._reap()
-        if is_gone and not ends and self._may_have_died_with_us():
+        if is_gone and self.status and not ends and self._may_have_died_with_us():
             ends = self._host.control.wait(_SAME_MOMENT_SECONDS)
         return is_gone, ends
 
@@ -155,15 +159,18 @@ class Watch:
                 return self._host.is_subreaper or not self._end_leftovers(has_children=False)
             if pid == 0:
                 return self.status is not None and not self._end_leftovers(has_children=not self._host.strangers)
-            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+            # 0 is the status of most: exited by itself, with 0.
+            if status and (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
                 if pid == self._pid:
                     self._stopped_at = time.monotonic() if os.WIFSTOPPED(status) else None
                 continue
             self.cpu_seconds += usage.ru_utime + usage.ru_stime
-            self.max_rss = max(self.max_rss, usage.ru_maxrss)
+            if usage.ru_maxrss > self.max_rss:
+                self.max_rss = usage.ru_maxrss
             if pid == self._pid:
                 self.status = status
-                self._died_at = time.monotonic()
+                if status:
+                    self._died_at = time.monotonic()
 
     def _end_leftovers(self, *, has_children: bool) -> bool:
         """The main process is gone: begin to end what it left behind. Whether anything of it lives.
@@ -176,7 +183,7 @@ class Watch:
         if not living and not has_children:
             return False
         self._has_seen_leftovers = True
-        self.leftovers.update(process.pid for process in living)
+        self.leftovers = self.leftovers | {process.pid for process in living}
         if not self._is_ending:
             tree.send(living, signal.SIGTERM)
             self._kill_at = time.monotonic() + self._start.limits.grace_seconds
@@ -245,6 +252,6 @@ class Watch:
             # It forks faster than it is scanned: no time to lose.
             self._kill_pause = _FIRST_KILL_PAUSE_SECONDS
         if self.status is not None:
-            self.leftovers |= killed
+            self.leftovers = self.leftovers | killed
         self._kill_at = now + self._kill_pause
         self._kill_pause = min(self._kill_pause * 2, _LONGEST_KILL_PAUSE_SECONDS)
