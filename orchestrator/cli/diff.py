@@ -32,10 +32,10 @@ def command(invocation: Invocation, *, run: str | None, item: str | None, stat: 
     An item that has not succeeded has the changes that stand in its workspace now. Exit 1 if those of one of several cannot be
     found out.
     """
-    from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.attempts.workspaces.changes import items_with_changes, items_without_patch, patch_of, why_no_patch
     from orchestrator.cli.meant_run import run_and_items
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.reading.shown_redactor import redactor_of
 
     # A named item is shown whatever it came to; without a name only those that succeeded, as `land` takes them.
     meant = run_and_items(invocation, (run, item), most=1)

@@ -55,11 +55,11 @@ def command(
     brings a repository of somebody else's, or cannot be found, is refused and listed, too. Nothing is lost: branches and patches
     stay. Exit 1 if anything did not land.
     """
-    from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.attempts.workspaces.landing import landing
     from orchestrator.attempts.workspaces.used_repository import repository_of_run
     from orchestrator.cli.meant_run import newest_here, run_and_items
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.reading.shown_redactor import redactor_of
     from orchestrator.system.hidden_environment import hide_environment
     from orchestrator.workers.workspaces.git import GitFailed
 

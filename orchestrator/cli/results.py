@@ -43,12 +43,12 @@ def command(
 
     Secrets are shown as [redacted:NAME], as in the logs.
     """
-    from orchestrator.attempts.replay.capsules import redactor_of
     from orchestrator.cli.result_forms import FORMS
     from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
     from orchestrator.cli.shown_run import open_run_to_show
     from orchestrator.reading.item_result import RESULT_FIELDS, items_seen_as, shown_rounds
     from orchestrator.reading.many_results import shown_results
+    from orchestrator.reading.shown_redactor import redactor_of
 
     if as_json:
         form = "json"

@@ -9,7 +9,8 @@ from orchestrator.errors import UserError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.seen_statuses import run_status
 from orchestrator.store.records import Status
-from orchestrator.views.end_report import MOST_FAILURES, ChildRun, RunningItem
+from orchestrator.views.end_report import ChildRun, RunningItem
+from orchestrator.views.failures import MOST_FAILURES
 
 if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation

@@ -8,8 +8,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from orchestrator.attempts.replay.capsules import redactor_of
 from orchestrator.cli.output import flush, write_bytes, write_line, write_raw
+from orchestrator.reading.shown_redactor import redactor_of
 from orchestrator.system.redaction import Redactor
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def _tell_read(invocation: Invocation, run_dir: RunDir, *, as_json: bool) -> Non
             invocation.program(),
             run_summary(reader, told.waiting),
             running,
-            failures_of(reader),
+            failures_of(reader, reader.jobs_file),
             now,
             questions=list(open_questions(reader)),
             is_alive=is_alive,

@@ -63,6 +63,19 @@ def capture_start(capture: Capture, run_dir: RunDir, length: int) -> bytes:
         raise CaptureMismatch(f"{path}: {error.strerror}") from error
 
 
+def capture_end(capture: Capture, run_dir: RunDir, length: int) -> bytes:
+    """The last bytes of the stream, so many at most. Not compared with what was recorded. Raises CaptureMismatch."""
+    if capture.inline is not None or capture.size == 0:
+        return (capture.inline or b"")[-length:]
+    path = capture_path(capture, run_dir)
+    try:
+        with open(open_file(path), "rb", buffering=0) as file:
+            file.seek(max(capture.size - length, 0))
+            return file.read(length)
+    except OSError as error:
+        raise CaptureMismatch(f"{path}: {error.strerror}") from error
+
+
 def verify_capture(capture: Capture, run_dir: RunDir) -> None:
     """Raise CaptureMismatch unless the whole stream can be read as it was recorded. Memory does not grow with its size."""
     if capture.inline is not None or capture.size == 0:

@@ -25,7 +25,7 @@ from orchestrator.workers.processes.identity import boot_id
 if TYPE_CHECKING:
     from orchestrator.store.run_history import RunHistory
 
-FORMAT = 2
+FORMAT = 3
 """Another one for each change of what `reading.run_summary` or `reading.told_items` make: an older one is then read from the
 records."""
 

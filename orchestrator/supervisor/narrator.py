@@ -12,7 +12,7 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import SUCCEEDED, ItemState, Waiting
 from orchestrator.reading.money.ledger import Ledger, Price
 from orchestrator.store.outcomes import outcome_in_words
-from orchestrator.store.records import GateAnswered, GateAsked, RunEnded, Status
+from orchestrator.store.records import AttemptEnded, GateAnswered, GateAsked, RunEnded, Status
 from orchestrator.system.fence import fenced_words, log_fenced
 from orchestrator.system.run_log import append_log
 from orchestrator.views import happenings
@@ -86,11 +86,18 @@ class Narrator:
         )
 
     def attempt_ended(
-        self, flight: Flight, outcome: Outcome, state: ItemState, round_ended: int, price: Price, why: str | None = None
+        self,
+        flight: Flight,
+        outcome: Outcome,
+        state: ItemState,
+        round_ended: int,
+        price: Price,
+        why: str | None = None,
+        tail: list[str] | None = None,
     ) -> None:
         """An attempt ended and cost `price`; its item is `state` now. `round_ended`: the round of a loop that it ended; 0: none.
 
-        `why`: the reason of the item's end, if the outcome's words are not that.
+        `why`: the reason of the item's end, if the outcome's words are not that. `tail`: as of `ItemEnded`.
 
         Exactly one happening tells the end of an attempt: which one depends on what its item does next.
         """
@@ -108,6 +115,7 @@ class Narrator:
                     message=why or outcome_in_words(outcome),
                     duration_s=round(outcome.duration_seconds, 3),
                     exit_code=outcome.exit_code,
+                    tail=tail,
                     **told,
                 )
             )
@@ -209,20 +217,22 @@ class Narrator:
             )
         )
 
-    def shared(self, name: str, job_id: str, label: str | None, status: Status, deduped_from: str, outcome: Outcome) -> None:
-        """An item came to its end with the outcome of another, without an attempt."""
+    def shared(self, name: str, ended: AttemptEnded, deduped_from: str, tail: list[str] | None = None) -> None:
+        """An item came to its end with the outcome of another, without an attempt. `tail`: as of `ItemEnded`."""
+        outcome = ended.outcome
         self._listeners.hear(
             happenings.ItemEnded(
                 item=name,
-                job=job_id,
-                label=label,
-                status=status.value,
+                job=ended.job,
+                label=ended.label,
+                status=ended.status.value,
                 attempts=0,
                 message=outcome_in_words(outcome),
                 duration_s=round(outcome.duration_seconds, 3),
                 exit_code=outcome.exit_code,
                 at=time.time(),
                 deduped_from=deduped_from,
+                tail=tail,
             )
         )
 

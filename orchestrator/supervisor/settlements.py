@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import assert_never, get_args
+from typing import TYPE_CHECKING, assert_never, get_args
 
 import msgspec
 
@@ -26,6 +26,9 @@ from orchestrator.store.spending_records import Spent
 from orchestrator.supervisor.charges import Charges
 from orchestrator.supervisor.run import Run
 from orchestrator.workers.protocol import Outcome
+
+if TYPE_CHECKING:
+    from orchestrator.reading.failure_tails import FailureTails
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -90,6 +93,7 @@ class Settlements:
         self._to_tell: set[ItemRef] = set()
         """Items that have joined, and whose wait, or the reason for it, is not recorded yet."""
         self._replaced_by: dict[ItemRef, str] = {}
+        self._tails: FailureTails | None = None
 
     def ended(self, flight: Flight, outcome: Outcome, *, is_round: bool, spent: Spent | None = None) -> None:
         """The attempt of an item ended. `is_round`: and with it a round of its loop. `spent`: what the item has cost with it."""
@@ -198,21 +202,20 @@ class Settlements:
     def _record_shared(self, item: ItemRef, shared: SharedOutcome, status: Status) -> None:
         joined, job_id = shared.joined, self._run.job(item).id
         # Attempt 0: the item made none. Its cost counts as saved.
-        self._recorder.add(
-            records.AttemptEnded(
-                job=job_id,
-                index=item[1],
-                attempt=0,
-                status=status,
-                outcome=shared.outcome,
-                label=joined.label,
-                payload=joined.payload,
-                token=joined.token,
-                deduped_from=shared.deduped_from,
-                spent=spent_after_replay(self._run.past(item).spent(item[1]), shared.outcome),
-            )
+        ended = records.AttemptEnded(
+            job=job_id,
+            index=item[1],
+            attempt=0,
+            status=status,
+            outcome=shared.outcome,
+            label=joined.label,
+            payload=joined.payload,
+            token=joined.token,
+            deduped_from=shared.deduped_from,
+            spent=spent_after_replay(self._run.past(item).spent(item[1]), shared.outcome),
         )
-        self._run.tell.shared(self._run.name(item), job_id, joined.label, status, shared.deduped_from, shared.outcome)
+        self._recorder.add(ended)
+        self._run.tell.shared(self._run.name(item), ended, shared.deduped_from, self._tail_of(ended))
 
     def _record_attempt(self, ended: EndedAttempt, state: ItemState, status: Status, why: str | None) -> None:
         # `why`: what is told of its item in place of the outcome's own words.
@@ -221,24 +224,35 @@ class Settlements:
         before = self._run.past(flight.item).spent(flight.item[1]) if ended.spent is not None else None
         last = self._run.past(flight.item).last_end(flight.item[1]) if start.attempt > 1 else None
         price = price_of_attempt(start, outcome, ended.spent, before) if ended.spent is not None else NO_PRICE
-        self._recorder.add(
-            records.AttemptEnded(
-                job=start.job,
-                index=start.index,
-                attempt=start.attempt,
-                status=status,
-                outcome=outcome,
-                label=start.label,
-                payload=start.payload,
-                token=start.token,
-                promotions=start.promotions,
-                round=ended.round,
-                child=start.child,
-                folder=start.folder,
-                workspace=start.workspace,
-                is_adopted=flight.is_adopted,
-                spent=ended.spent,
-                earlier=ends_before(last, start) if last is not None else [],
-            )
+        recorded = records.AttemptEnded(
+            job=start.job,
+            index=start.index,
+            attempt=start.attempt,
+            status=status,
+            outcome=outcome,
+            label=start.label,
+            payload=start.payload,
+            token=start.token,
+            promotions=start.promotions,
+            round=ended.round,
+            child=start.child,
+            folder=start.folder,
+            workspace=start.workspace,
+            is_adopted=flight.is_adopted,
+            spent=ended.spent,
+            earlier=ends_before(last, start) if last is not None else [],
         )
-        self._run.tell.attempt_ended(flight, outcome, state, ended.round, price, why)
+        self._recorder.add(recorded)
+        # A success costs nothing more for it.
+        tail = self._tail_of(recorded) if status is Status.FAILED else None
+        self._run.tell.attempt_ended(flight, outcome, state, ended.round, price, why, tail)
+
+    def _tail_of(self, ended: records.AttemptEnded) -> list[str] | None:
+        """The last lines of what a failure wrote; None: there are none."""
+        if ended.status is not Status.FAILED:
+            return None
+        if self._tails is None:
+            from orchestrator.reading.failure_tails import FailureTails  # A run without a failure needs nothing of it.
+
+            self._tails = FailureTails(self._run.dir, self._run.jobs_file)
+        return self._tails.of(ended) or None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
@@ -11,7 +10,6 @@ import msgspec
 
 from orchestrator.system.wording import (
     STATUS_WORDS,
-    after_attempts,
     at_time,
     counted,
     dollars,
@@ -21,6 +19,15 @@ from orchestrator.system.wording import (
     shown,
     spent,
     title,
+)
+from orchestrator.views.failures import (
+    MOST_FAILURES,
+    WHOLE_RUN,
+    Failure,
+    FailureGroup,
+    FailureGroups,
+    failure_lines,
+    more_command,
 )
 from orchestrator.views.happenings import (
     AccountSpared,
@@ -43,22 +50,8 @@ from orchestrator.views.happenings import (
     RunFinished,
 )
 
-MOST_FAILURES = 10
-"""Failures that are told one by one."""
-
 MOST_RUNNING = 20
 MOST_QUESTIONS = 10
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """An item that failed. Failures sort by `place`: the order of the job in the file, then the index of the item."""
-
-    place: tuple[int, int]
-    item: str
-    label: str | None
-    message: str
-    attempts: int
-    attempt_class: str | None = None
 
 
 class RunningItem(msgspec.Struct, frozen=True):
@@ -86,17 +79,14 @@ class NotedItem(msgspec.Struct, frozen=True):
     note: str
 
 
-WHOLE_RUN = "the run"
-"""Stands for an item where the run failed and none of its items did. No item can have this name."""
-
-
 class EndReport:
-    """Gathers from happenings what the end report says. Of many failures it keeps the first `MOST_FAILURES` in item order."""
+    """Gathers from happenings what the end report says. A view may have failures told as they happen, too."""
 
     def __init__(self, program: str) -> None:
         self._program = program
         self._job_order: dict[str, int] = {}
-        self._failures: list[Failure] = []
+        self._failures = FailureGroups()
+        self._last_failure: tuple[FailureGroup, Failure] | None = None
         self._noted: list[NotedItem] = []
         """In the order in which they ended; one more than are told."""
         self._began_at: float | None = None
@@ -143,13 +133,13 @@ class EndReport:
         yield from _noted_lines(self._program, finished.run_id, self._noted)
         # An error that no item of this session has (a time limit, an item that failed before) stands above the failures.
         summary = finished.summary
-        count = int(summary.get("counts", {}).get("failed", 0))
-        failures = list(self._failures)
+        groups = self._failures.in_order()
         error = summary.get("error")
-        if error and not any(failure.item == error["item"] for failure in failures):
+        if error and not any(group.first.item == error["item"] for group in groups):
             more = finished.error_label, error["message"] or "", finished.error_attempts, finished.error_class
-            failures.insert(0, Failure((-1, 0), error["item"] or WHOLE_RUN, *more))
-        yield from failure_lines(self._program, finished.run_id, failures, max(count, len(failures)))
+            groups.insert(0, FailureGroup(Failure((-1, 0), error["item"] or WHOLE_RUN, *more)))
+        failed = _failed_count(summary, groups)
+        yield from failure_lines(groups, failed)
         yield from question_lines(self._program, finished.run_id, list(self._questions.values()))
         # Last, for that is what stays in sight.
         took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"
@@ -159,8 +149,14 @@ class EndReport:
         yield from (f"  {line}" for line in _reason_lines(self._program, finished.run_id, summary))
         if (words := _selection_words(self._program, summary)) is not None:
             yield f"  {words}"
-        if _can_go_on(finished.status, summary):
-            yield f"  go on with: {self._program} resume {finished.run_id}"
+        yield from (f"  {line}" for line in _command_lines(self._program, summary, groups, failed))
+
+    def failure_lines(self, ended: ItemEnded) -> Iterator[str]:
+        """The lines that tell of this failure, which was heard last, as it happens. At the end it has one line then."""
+        assert self._last_failure is not None
+        group, failure = self._last_failure
+        shared = f" (shared from {shown(ended.deduped_from, 200)})" if ended.deduped_from else ""
+        return self._failures.lines_at_once(group, failure, shared)
 
     def _take_end(self, ended: ItemEnded) -> None:
         # An item that was interrupted is still to be answered: the next supervisor asks again.
@@ -170,16 +166,15 @@ class EndReport:
         if ended.status == "succeeded" and ended.attempts and ended.message and len(self._noted) <= MOST_FAILURES:
             self._noted.append(NotedItem(ended.item, ended.label, ended.message))
         if ended.status == "failed":
-            self._keep(ended.item, ended.job, ended.label, ended.message, ended.attempts, ended.attempt_class)
+            more = ended.label, ended.message, ended.attempts, ended.attempt_class, ended.tail or []
+            self._keep(ended.item, ended.job, *more)
 
-    def _keep(
-        self, item: str, job: str, label: str | None, message: str, attempts: int, attempt_class: str | None = None
-    ) -> None:
+    def _keep(self, item: str, job: str, *more: Any) -> None:
+        """An item failed, or a job by itself. `more`: the other fields of `Failure`."""
         _, _, index = item.partition(":")
         place = (self._job_order.get(job, len(self._job_order)), int(index) if index.isdigit() else 0)
-        failure = Failure(place, item, label, message, attempts, attempt_class)
-        bisect.insort(self._failures, failure, key=lambda each: each.place)
-        del self._failures[MOST_FAILURES:]
+        failure = Failure(place, item, *more)
+        self._last_failure = self._failures.add(failure), failure
 
 
 def question_lines(program: str, run_id: str, questions: Sequence[OpenQuestion]) -> Iterator[str]:
@@ -193,25 +188,11 @@ def question_lines(program: str, run_id: str, questions: Sequence[OpenQuestion])
         yield f"       and {len(questions) - MOST_QUESTIONS} more: {program} results {run_id} --status waiting"
 
 
-def failure_lines(program: str, run_id: str, failures: Sequence[Failure], count: int) -> Iterator[str]:
-    """The failures, each with the command that shows more. `count`: how many items failed in all."""
-    for failure in failures[:MOST_FAILURES]:
-        why = after_attempts(failure.message, failure.attempts, failure.attempt_class)
-        yield f"FAILED {title(failure.item, failure.label)}: {why}"
-        if failure.attempts:
-            yield f"       {program} logs {run_id} {shell_word(failure.item)}"
-        elif failure.item != WHOLE_RUN:
-            yield f"       {program} why {run_id} {shell_word(failure.item)}"
-    more = count - min(len(failures), MOST_FAILURES)
-    if more > 0:
-        yield f"       and {more} more: {program} results {run_id} --status failed"
-
-
 def status_lines(
     program: str,
     summary: dict[str, Any],
     running: Sequence[RunningItem],
-    failures: Sequence[Failure],
+    failures: Sequence[FailureGroup],
     now: float,
     *,
     questions: Sequence[OpenQuestion] = (),
@@ -255,10 +236,9 @@ def status_lines(
         yield f"and more child runs: {program} list --all"
     # What went wrong. An error that is also a failed item's is told once, with the item.
     yield from _noted_lines(program, run_id, noted)
-    error = summary["error"]
-    if error and not any(failure.item == error["item"] for failure in failures):
-        yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
-    yield from failure_lines(program, run_id, failures, max(summary["counts"].get("failed", 0), len(failures)))
+    yield from _error_lines(summary, failures)
+    failed = _failed_count(summary, failures)
+    yield from failure_lines(failures, failed)
     # What it cost, why it stands still, and what can be done about it.
     if (line := ledger_line(summary)) is not None:
         yield line
@@ -266,8 +246,18 @@ def status_lines(
     if (words := _selection_words(program, summary)) is not None:
         yield words
     yield from question_lines(program, run_id, questions)
-    if _can_go_on(status, summary):
-        yield f"go on with: {program} resume {run_id}"
+    yield from _command_lines(program, summary, failures, failed)
+
+
+def _error_lines(summary: dict[str, Any], groups: Sequence[FailureGroup]) -> Iterator[str]:
+    error = summary["error"]
+    if error and not any(group.first.item == error["item"] for group in groups):
+        yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
+
+
+def _failed_count(summary: dict[str, Any], groups: Sequence[FailureGroup]) -> int:
+    """How many items failed: what did not fail under this supervisor, or was not looked at, is in no group."""
+    return max(int(summary.get("counts", {}).get("failed", 0)), sum(group.count for group in groups))
 
 
 def _noted_lines(program: str, run_id: str, noted: Sequence[NotedItem]) -> Iterator[str]:
@@ -316,6 +306,14 @@ def _selection_words(program: str, summary: dict[str, Any]) -> str | None:
     return shown(f"{items}{jobs} ({' '.join(options)}); {program} resume {summary['run_id']} --all runs the rest")
 
 
+def _command_lines(program: str, summary: dict[str, Any], groups: Sequence[FailureGroup], failed: int) -> Iterator[str]:
+    """The command that shows more of what failed, and the one that runs it again."""
+    if (command := more_command(program, summary["run_id"], groups, failed)) is not None:
+        yield f"see more: {command}"
+    if _can_go_on(summary["status"], summary):
+        yield f"go on with: {program} resume {summary['run_id']}"
+
+
 def _can_go_on(status: str, summary: dict[str, Any]) -> bool:
     """Whether a resume would run anything. (Cancelled items run again only by `retry`.)"""
     if status not in ("failed", "interrupted", "paused"):
@@ -324,7 +322,7 @@ def _can_go_on(status: str, summary: dict[str, Any]) -> bool:
 
 
 def ended_line(ended: ItemEnded) -> str:
-    """One line for an item's end: `ok  port:3 tests/test_a.py 2.1s`."""
+    """One line for the end of an item that did not fail: `ok  port:3 tests/test_a.py 2.1s`."""
     word = STATUS_WORDS.get(ended.status, ended.status)
     said = title(ended.item, ended.label)
     # An item that shares an outcome took no time itself: the duration is that of the other item.
@@ -333,6 +331,4 @@ def ended_line(ended: ItemEnded) -> str:
         took = f" {lasting(ended.duration_s)}" if ended.duration_s is not None and not shared else ""
         why = f" ({shown(ended.message, 300)})" if ended.message else ""
         return f"{word}  {said}{took}{why}{shared}"
-    if ended.status == "failed":
-        return f"{word} {said} {after_attempts(ended.message, ended.attempts, ended.attempt_class)}{shared}"
     return f"{word} {said}" + (f": {shown(ended.message, 300)}" if ended.message else "")

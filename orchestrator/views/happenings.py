@@ -155,7 +155,8 @@ class PromptClosed(msgspec.Struct, frozen=True, tag="prompt_closed", tag_field="
 class ItemEnded(msgspec.Struct, frozen=True, tag="item_ended", tag_field="event", kw_only=True):
     """An item came to its end (`status`). `attempts` 0: it was never started (skipped, found done, refused, or done elsewhere).
 
-    `deduped_from` (`RUN/ITEM`): the item whose outcome this one shares.
+    `deduped_from` (`RUN/ITEM`): the item whose outcome this one shares. `tail`: of one that failed the last lines of what its
+    attempt wrote, without secrets; None: there are none.
     """
 
     item: str
@@ -176,6 +177,7 @@ class ItemEnded(msgspec.Struct, frozen=True, tag="item_ended", tag_field="event"
     session_id: str | None = None
     agent: str | None = None
     model: str | None = None
+    tail: list[str] | None = None
 
 
 class JobClosed(msgspec.Struct, frozen=True, tag="job_closed", tag_field="event", kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from orchestrator.system.wording import how_many, lasting, shown, title
@@ -39,10 +40,16 @@ class PlainLines:
     def hear(self, happening: Happening) -> None:
         """Write the line of one happening, if it has one; at the end, the report."""
         self._report.hear(happening)
-        lines = self._report.lines(happening) if isinstance(happening, RunFinished) else (line_of(happening),)
-        for line in lines:
-            if line is not None:
-                self._outlet.line(line)
+        for line in self._lines_of(happening):
+            self._outlet.line(line)
+
+    def _lines_of(self, happening: Happening) -> Iterable[str]:
+        if isinstance(happening, RunFinished):
+            return self._report.lines(happening)
+        if isinstance(happening, ItemEnded) and happening.status == "failed":
+            return self._report.failure_lines(happening)
+        line = line_of(happening)
+        return () if line is None else (line,)
 
     def refresh(self, now: float) -> None:  # noqa: ARG002 - lines show no time
         """Lines do not change; a terminal that stood still may take them now."""

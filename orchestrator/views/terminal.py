@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.system.wording import lasting, shown, spent, title
-from orchestrator.views.end_report import EndReport, ended_line
+from orchestrator.views.end_report import EndReport
 from orchestrator.views.happenings import (
     AccountSpared,
     Charged,
@@ -275,7 +275,8 @@ class LiveView:
         bar.counts[ended.status] = bar.counts.get(ended.status, 0) + 1
         self._ended_here += ended.attempts > 0
         if ended.status == "failed":
-            self._say(ended_line(ended))
+            for line in self._report.failure_lines(ended):
+                self._say(line)
 
     def _show_told(self, happening: Charged | Noted) -> None:
         match happening:

@@ -61,8 +61,8 @@ def read_json(run_cli: RunCli, *arguments: str) -> Any:
 def test_status_ends_with_what_failed_why_and_the_log_command_and_that_command_works(run_cli: RunCli, failed_run: str) -> None:
     told = run_cli("status", failed_run).stdout.splitlines()
     assert told[0] == "run r1  story  failed"
-    assert told[-3] == "FAILED go:1 b: exit code 1 after 2 attempts"
-    log_command = told[-2].split()
+    assert told[-4:-2] == ["FAILED go:1 b: exit code 1 after 2 attempts", "       | err b"]
+    log_command = told[-2].removeprefix("see more: ").split()
     assert log_command[0] == "orchestrate"
     told = run_cli(*log_command[1:])
     assert (told.stdout, told.stderr) == ("out b\nmore\nerr b\n", "")

@@ -41,7 +41,7 @@ def test_a_success_in_which_nothing_was_done_is_told_with_a_note_and_is_none_whe
     assert at_the_end == "ok     mute: nothing was said; it took no turn; 1 denied (Bash)"
     assert any("well" in line and "(" not in line for line in lines)
     assert 'FAILED says: agent_failed: nothing was said, and expect = "answer"' in lines
-    assert 'FAILED does: agent_failed: nothing was changed, and expect = "change"' in lines
+    assert 'FAILED does: agent_failed: nothing was changed, and expect = "change": I have changed it.' in lines
     assert "ok     mute: nothing was said; it took no turn; 1 denied (Bash)" in run_cli("status", "r").stdout.splitlines()
     results = {each["item"]: each for each in json.loads(run_cli("results", "r", "--json").stdout)}
     assert [results[item]["notes"] for item in ("mute", "well", "says")] == [["nothing was said", "it took no turn"], [], []]

@@ -96,7 +96,7 @@ def test_the_kept_format_is_another_if_the_summary_has_other_keys(run_dir: RunDi
     keys = "run_id name status jobs_file started_at finished_at counts"
     keys += " cost_usd unknown_costs ledger error reason selection parent jobs"
     told = "failures noted questions is_each has_agents"
-    assert (kept_summaries.FORMAT, list(read_again(run_dir)), Told.__struct_fields__) == (2, keys.split(), tuple(told.split()))
+    assert (kept_summaries.FORMAT, list(read_again(run_dir)), Told.__struct_fields__) == (3, keys.split(), tuple(told.split()))
 
 
 def append(run_dir: RunDir) -> None:
@@ -134,7 +134,7 @@ def replace_summary(data: bytes) -> Callable[[RunDir], None]:
 
 
 def be_of_another_version(run_dir: RunDir) -> None:
-    line = run_dir.summary.read_bytes().partition(b"\n")[0].replace(b'{"format":2', b'{"format":1')
+    line = run_dir.summary.read_bytes().partition(b"\n")[0].replace(b'{"format":3', b'{"format":2')
     replace_summary(line)(run_dir)
 
 

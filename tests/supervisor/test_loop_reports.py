@@ -25,7 +25,7 @@ def test_an_item_that_failed_in_an_earlier_session_is_told_by_its_label_and_its_
     last = stories.heard.told[-1]
     assert isinstance(last, RunFinished)
     lines = list(EndReport("orchestrate").lines(last))
-    assert lines[:2] == ["FAILED a:0 0: failed", "       orchestrate logs r a:0"]
+    assert lines[:2] == ["FAILED a:0 0: failed", "       and 1 more"]
 
 
 def test_a_listener_that_follows_no_items_hears_of_failures_alone_until_a_gate_asks(stories: LoopStories) -> None:

@@ -31,7 +31,7 @@ def _value(name: str, told: Any) -> Any:
     kinds = set(get_args(told)) if isinstance(told, UnionType) else {told}
     if str in kinds:
         return WORDS.get(name, HOSTILE)
-    if told == list[str]:
+    if list[str] in kinds:
         return [HOSTILE]
     if told == dict[str, Any]:
         error = {"item": HOSTILE, "message": HOSTILE}

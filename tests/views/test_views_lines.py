@@ -94,23 +94,27 @@ def test_the_end_report_names_what_failed_why_and_the_log_command() -> None:
     )
     assert lines[-4:] == [
         "FAILED port:0: exit code 1",
-        "       orchestrate --home '/a b' logs r1 port:0",
         "failed: 1 failed in 1m 03s · run r1",
+        "  see more: orchestrate --home '/a b' logs r1 port:0",
         "  go on with: orchestrate --home '/a b' resume r1",
     ]
 
 
-def test_the_first_ten_failures_in_item_order_are_told_and_the_rest_counted() -> None:
-    failures = [ended(index, "failed", job=job, message="exit code 1") for job in ("first", "last") for index in range(12)]
+def test_the_first_ten_reasons_in_item_order_are_told_and_the_rest_counted() -> None:
+    jobs = ("first", "last")
+    failures = [ended(index, "failed", job=job, message=f"{job} {index}") for job in jobs for index in range(12)]
     random.Random(7).shuffle(failures)
     lines = said_by(Quiet, began(["first", "last"]), *failures, finished("failed", failed=24))
-    assert [line for line in lines if line.startswith("FAILED")] == [f"FAILED first:{index}: exit code 1" for index in range(10)]
-    assert "       and 14 more: orchestrate results r1 --status failed" in lines
+    assert [line for line in lines if line.startswith("FAILED")] == [
+        f"FAILED first:{index}: first {index}" for index in range(10)
+    ]
+    assert "       and 14 more" in lines
+    assert "  see more: orchestrate results r1 --status failed" in lines
 
 
 def test_an_item_that_never_started_has_no_log_to_point_to() -> None:
     refused = ended(2, "failed", message="label: item is undefined", attempts=0)
-    assert "       orchestrate why r1 port:2" in said_by(Quiet, began(), refused, finished("failed", failed=1))
+    assert "  see more: orchestrate why r1 port:2" in said_by(Quiet, began(), refused, finished("failed", failed=1))
 
 
 def test_an_error_that_is_no_items_is_told_too() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from drivers.views_story import began, finished
 
-from orchestrator.views.end_report import EndReport, Failure, RunningItem, ledger_line, status_lines
+from orchestrator.views.end_report import EndReport, RunningItem, ledger_line, status_lines
+from orchestrator.views.failures import Failure, FailureGroups
 from orchestrator.views.tables import aligned
 
 
@@ -38,13 +39,16 @@ def test_a_run_that_goes_on_tells_what_runs_and_for_how_long() -> None:
     assert lines[-2:] == ["running now:", "  port:0 a  1m 01s  attempt 2"]
 
 
-def test_a_failed_run_ends_with_what_failed_why_and_the_log_command() -> None:
+def test_a_failed_run_ends_with_what_failed_why_and_the_commands() -> None:
     told = summary("failed", finished_at=1010.0, counts={"failed": 12}, error={"item": "port:0", "message": "exit code 1"})
-    failures = [Failure((1, index), f"port:{index}", None, "exit code 1", 1) for index in range(10)]
-    lines = list(status_lines("orchestrate", told, [], failures, 2000.0, is_alive=False))
-    assert "       orchestrate logs r1 port:9" in lines
-    assert "       and 2 more: orchestrate results r1 --status failed" in lines
-    assert lines[-1] == "go on with: orchestrate resume r1"
+    failures = [Failure((1, index), f"port:{index}", None, f"exit code {index + 1}", 1) for index in range(10)]
+    lines = list(status_lines("orchestrate", told, [], FailureGroups(failures).in_order(), 2000.0, is_alive=False))
+    assert lines[-4:] == [
+        "FAILED port:9: exit code 10",
+        "       and 2 more",
+        "see more: orchestrate results r1 --status failed",
+        "go on with: orchestrate resume r1",
+    ]
     assert not any(line.startswith("error") for line in lines), "the error is among the failures"
 
 

@@ -19,26 +19,14 @@ import msgspec
 from orchestrator.attempts.replay.archive import FILES, FORMAT, INDEX, Capsule, CapsuleAttempt, CapsuleWriter, sum_of
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_records import Records
+from orchestrator.reading.shown_redactor import redactor_of
 from orchestrator.store.captures import CaptureMismatch, capture_path
-from orchestrator.store.known_secrets import known_secrets
-from orchestrator.system.redaction import Redactor
 from orchestrator.workers.agents.attempt_record import AttemptRecord, kept_record, record_of, record_path
 from orchestrator.workers.byte_text import encode_json
 from orchestrator.workers.protocol import Capture, Outcome
 
 _BLOCK_BYTES = 1 << 20
 _IN_MEMORY_BYTES = 4 << 20
-
-
-def redactor_of(records: Records) -> Redactor:
-    """Knows the secrets of this process, those that the run's supervisors had, and those that its jobs file declares."""
-    declared = [records.jobs_file.run.env, *(job.env for job in records.jobs_file.jobs)]
-    remembered = known_secrets(records.run_dir)
-    return Redactor(
-        os.environ,
-        *({name: each.source for name, each in env.items() if each.is_static} for env in declared),
-        remembered=[] if remembered is None else [remembered],
-    )
 
 
 class CapsuleMaker:
