@@ -143,10 +143,11 @@ def _check_prompt(fields: JobFields, own: frozenset[str], around: Surroundings, 
 
 def _read_prompt(fields: JobFields, around: Surroundings, tell: Tell) -> None:
     named = fields["prompt_file"]
-    if named is WRONG or not named.is_static:
+    if named is WRONG or not named.path.is_static:
         return
+    path = os.path.join(around.folder, named.path.source)
     try:
-        fields["prompt"] = prompt_in(os.path.join(around.folder, named.source), around.files.read)
+        fields["prompt"] = prompt_in(path, around.files.read, is_template=named.is_template)
     except PromptFileError as error:
         if around.is_asked:
             tell("prompt_file", str(error))

@@ -16,6 +16,7 @@ from orchestrator.jobsfile.key_types import (
     Limit,
     Name,
     Permission,
+    PromptFiles,
     Script,
     Text,
     Texts,
@@ -32,8 +33,8 @@ class AgentKeys(msgspec.Struct, kw_only=True):
     """Action: an agent CLI, with `prompt` or `prompt_file`. Template of the name of its profile (see `orchestrate agents`)."""
     prompt: Script | None = None
     """Template of what the agent is told."""
-    prompt_file: Name | None = None
-    """Template of the path of a file that holds the prompt, which is a template too."""
+    prompt_file: PromptFiles | None = None
+    """Template of the path of a file that holds the prompt, a template too; not so with `{ path = …, template = false }`."""
     model: Text | None = None
     """Template of the model that the agent uses; default: what the agent is set to."""
     permissions: Permission | None = None
@@ -74,6 +75,15 @@ class AgentKeys(msgspec.Struct, kw_only=True):
     """Patterns of files of the workspace that are kept with the result. Templates."""
     land: Name | None = None
     """Action: bring home what the items of this job did in their worktrees, in item order."""
+
+
+class PromptFileTable(msgspec.Struct, kw_only=True):
+    """`prompt_file = { … }`: a file that holds the prompt."""
+
+    path: Name | None = None
+    """Template of the path of the file."""
+    template: Flag | None = None
+    """Whether what the file says is a template; default: true. False: the agent is told each `{{ … }}` in it as it stands."""
 
 
 class WorkspaceTable(msgspec.Struct, kw_only=True):

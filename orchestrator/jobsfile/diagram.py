@@ -158,8 +158,8 @@ def _source(template: Template | str) -> str:
 
 
 def _id(job: str) -> str:
-    """Mermaid has words of its own, such as `end` and `class`."""
-    return f"job_{job}"
+    """Mermaid has words of its own, such as `end` and `class`, and takes two hyphens for an arrow. No id of a job has a dot."""
+    return f"job_{job.replace('-', '.')}"
 
 
 def _escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.jobsfile.agent_keys import WorkspaceTable
+from orchestrator.jobsfile.agent_keys import PromptFileTable, WorkspaceTable
 from orchestrator.jobsfile.key_types import CHOICE
 from orchestrator.jobsfile.keys import (
     ACTIONS,
@@ -31,6 +31,7 @@ from orchestrator.jobsfile.model import (
     GateAction,
     LandAction,
     OnReject,
+    PromptFile,
     Repeat,
     Retry,
     ShellAction,
@@ -60,7 +61,6 @@ _WRITTEN: dict[str, tuple[TemplateKind, str]] = {
     "prompt": ("text", "what to tell the agent"),
     "resume_prompt": ("text", "what to tell the agent"),
     "retry_prompt": ("text", "what to tell the agent"),
-    "prompt_file": ("text", "the path of a file"),
     "schema": ("text", "the path of a file"),
     "check": ("shell", "a command line"),
 }
@@ -243,6 +243,21 @@ def _workspace(value: Any, place: Place, problems: Problems) -> Any:
     return Workspace(kind=raw.kind, include=tuple(raw.include or ()), keep=raw.keep, **compiled)
 
 
+def _prompt_file(value: Any, place: Place, problems: Problems) -> Any:
+    is_template, path, path_place = True, value, place
+    if isinstance(value, dict):
+        raw, wrong = decode(value, PromptFileTable, place, problems)
+        if wrong:
+            return WRONG
+        is_template, path, path_place = raw.template is not False, raw.path or "", (*place, "path")
+    if not isinstance(path, str):
+        words = 'the path of a file or a table such as { path = "prompt.md", template = false }'
+        problems.tell(place, f"expected {words}, got {describe(value)}")
+        return WRONG
+    template = compile_written(path, "text", "the path of a file", path_place, problems)
+    return template if template is WRONG else PromptFile(path=template, is_template=is_template)
+
+
 def _retry(value: Any, place: Place, problems: Problems) -> Any:
     if isinstance(value, dict):
         raw, wrong = decode(value, RetryTable, place, problems)
@@ -265,6 +280,7 @@ _BUILDERS: dict[str, Callable[[Any, Place, Problems], Any]] = {
     "options": _options,
     "on_reject": _on_reject,
     "workspace": _workspace,
+    "prompt_file": _prompt_file,
     "args": compile_list,
     "artifacts": compile_list,
 }

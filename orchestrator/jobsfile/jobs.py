@@ -33,7 +33,7 @@ from orchestrator.jobsfile.keys import (
 )
 from orchestrator.jobsfile.language.problems import Problems
 from orchestrator.jobsfile.language.suggestions import describe, did_you_mean, shown
-from orchestrator.jobsfile.language.template import Template
+from orchestrator.jobsfile.language.template import Template, other_meaning
 from orchestrator.jobsfile.model import (
     AgentAction,
     ChainSource,
@@ -47,6 +47,7 @@ from orchestrator.jobsfile.model import (
     WorkflowAction,
     templates_in,
 )
+from orchestrator.jobsfile.prompt_files import NO_TEMPLATE
 from orchestrator.jobsfile.sources import SourceError, list_items
 from orchestrator.jobsfile.template_fields import WRONG
 from orchestrator.workers.lazy_pattern import lazy_pattern
@@ -74,6 +75,7 @@ def build_jobs(
     fields = {id_: job.fields for id_, job in jobs.items()}
     take_over_workspaces(fields)
     check_forks(fields, lambda id_, message: problems.tell(("jobs", id_), message))
+    same_name: dict[str, str] = {}
     for id_, job in jobs.items():
         job.check_action()
         # Before the names: it reads the prompt file, which is a template of the job like any other.
@@ -85,7 +87,9 @@ def build_jobs(
         job.check_gate()
         job.check_workflow()
         if not _JOB_ID.fullmatch(id_):
-            problems.tell(("jobs", id_), "a job's id is a lower-case letter, then at most 63 lower-case letters, digits and _")
+            problems.tell(("jobs", id_), "a job's id is at most 64 letters, digits, _ and -, the first a letter or _")
+        elif (other := same_name.setdefault(id_.casefold(), id_)) != id_:
+            problems.tell(("jobs", id_), f"differs from {other} in case alone: both are names of files, which may be one then")
     # A job that a gate sends back may read what was said there: that is no need of it, or each such pair would be a circle.
     gates: dict[str, tuple[str, ...]] = {}
     for id_, job in jobs.items():
@@ -164,9 +168,10 @@ class _JobChecks:
         for key, template in self._templates():
             available = self._scope(key)
             for name in sorted(template.names - available - TEMPLATE_FUNCTIONS):
-                self._tell(key, self._unknown_name(name, key, available))
+                self._tell(key, self._unknown_name(name, key, available, template))
             for name in sorted(template.inputs - inputs.keys() if inputs is not None else ()):
-                self._tell(key, f"inputs.{name} is not declared{did_you_mean(name, inputs or ())}")
+                meant = did_you_mean(name, inputs or ()) or other_meaning(template.source)
+                self._tell(key, f"inputs.{name} is not declared{meant}{self._as_prompt_file(key)}")
 
     def check_pool(self, pools: Collection[str] | None) -> None:
         """Tell a pool that neither the file nor the user's config declares."""
@@ -278,10 +283,17 @@ class _JobChecks:
                 if other == self._id:
                     self._tell(key, f"a job cannot wait for itself ({other} -> {other})")
                 elif other not in self._known:
-                    self._tell(key, f"no job is called {_called(other)}{did_you_mean(other, self._known.keys() - {self._id})}")
+                    self._tell(key, f"no job is called {_called(other)}{self._meant_job(other)}")
                 else:
                     found.add(other)
         return tuple(id_ for id_ in self._known if id_ in found)
+
+    def _meant_job(self, other: str) -> str:
+        # `jobs.lint-test` is `jobs.lint` minus `test`.
+        longer = next((id_ for id_ in self._known if id_.startswith(f"{other}-")), None)
+        if longer is not None:
+            return f'; did you mean {longer}? In a template that is jobs["{longer}"]'
+        return did_you_mean(other, self._known.keys() - {self._id})
 
     def build_job(self, needs: tuple[str, ...], sent_back_by: tuple[str, ...]) -> Job:
         """The job. Only to be used if no mistake was told."""
@@ -315,9 +327,14 @@ class _JobChecks:
             missing |= PLACE_NAMES
         return ITEM_SCOPE - missing
 
-    def _unknown_name(self, name: str, key: str, available: frozenset[str]) -> str:
+    def _as_prompt_file(self, key: str) -> str:
+        """What helps where the template stands in a file that may be meant for somebody else."""
+        return f"; {NO_TEMPLATE}" if key == "prompt" and "prompt_file" in self._fields else ""
+
+    def _unknown_name(self, name: str, key: str, available: frozenset[str], template: Template) -> str:
         if name not in ITEM_SCOPE:
-            return f"{name} is not a name that templates know{did_you_mean(name, available)}"
+            meant = did_you_mean(name, available) or other_meaning(template.source)
+            return f"{name} is not a name that templates know{meant}{self._as_prompt_file(key)}"
         if key == "for_each" or name in HIDDEN_NAMES.get(key, ()):
             return f"{name} is not known to {key}" if name in PLACE_NAMES else f"{name} is not known yet when {key} is evaluated"
         if self._is_gate and name in PLACE_NAMES:

@@ -51,7 +51,8 @@ def parse_devices(value: Any) -> list[str]:
     return devices
 
 
-JOB_ID = "[a-z][a-z0-9_]{0,63}"
+JOB_ID = "[A-Za-z_][A-Za-z0-9_-]{0,63}"
+"""It is the name of folders: no two of a file differ in case alone."""
 POOL_NAME = "[a-z0-9][a-z0-9_-]{0,63}"
 """It is the name of a folder, also where upper and lower case are the same."""
 INPUT_NAME = "[A-Za-z_][A-Za-z0-9_-]*"
@@ -237,6 +238,13 @@ Workspaces = Annotated[
     Meta(
         description='"shared", "worktree", "copy", "temp" or a table such as { kind = "worktree", base = "main" }',
         extra_json_schema={"anyOf": [{"enum": ["shared", "worktree", "copy", "temp"]}, _one_of("WorkspaceTable")]},
+    ),
+]
+PromptFiles = Annotated[
+    Any,
+    Meta(
+        description='the path of a file or a table such as { path = "prompt.md", template = false }',
+        extra_json_schema={"anyOf": [{"type": "string", "minLength": 1}, _one_of("PromptFileTable")]},
     ),
 ]
 WorkspaceKind = Annotated[

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from orchestrator.jobsfile.agent_keys import AgentKeys, WorkspaceTable
+from orchestrator.jobsfile.agent_keys import AgentKeys, PromptFileTable, WorkspaceTable
 from orchestrator.jobsfile.key_types import (
     Argv,
     Axes,
@@ -86,7 +86,7 @@ class FileTable(msgspec.Struct, kw_only=True):
     defaults: Defaults | None = None
     """Keys for every job; a job's own key wins."""
     jobs: Jobs | None = None
-    """The jobs by id: a lower-case letter, then at most 63 lower-case letters, digits and _."""
+    """The jobs by id: at most 64 letters, digits, _ and -, the first a letter or _. In a template: `jobs["lint-and-test"]`."""
 
 
 class ConfigTable(msgspec.Struct, kw_only=True):
@@ -283,6 +283,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Any]] = {
     RepeatTable: {"oneOf": [{"required": [key]} for key in ("until", "while")]},
     RejectionTable: {"required": ["retry"]},
     WorkspaceTable: {"required": ["kind"]},
+    PromptFileTable: {"required": ["path"]},
     SourceTable: {
         "oneOf": [{"required": [key]} for key in ("glob", "lines", "jsonl", "csv", "matrix", "job")],
         "dependentSchemas": {"job": {"properties": {"batch": False}}},

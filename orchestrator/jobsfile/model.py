@@ -89,6 +89,13 @@ class AgentAction(msgspec.Struct, frozen=True, kw_only=True):
     agent: Template
 
 
+class PromptFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`prompt_file`: a path, and whether what stands in that file is a template."""
+
+    path: Template
+    is_template: bool = True
+
+
 class LandAction(msgspec.Struct, frozen=True, kw_only=True):
     """`land`: bring home what the items of `job` did in their worktrees."""
 
@@ -226,7 +233,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     on_reject: OnReject = OnReject()
     show_file: Template | None = None
     prompt: Template | None = None
-    prompt_file: Template | None = None
+    prompt_file: PromptFile | None = None
     model: Template | None = None
     permissions: Permissions | None = None
     args: tuple[Template, ...] = ()

@@ -1,4 +1,4 @@
-"""Prompts that stand in files of their own: each is a template, as `prompt` is."""
+"""Prompts that stand in files of their own: each is a template, as `prompt` is, unless the job says otherwise."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Callable
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import Template, TemplateError
 
+NO_TEMPLATE = 'a file that is no template is { path = "…", template = false }'
+"""What to do about braces that others are to read."""
+
 
 class PromptFileError(Exception):
     """A prompt file cannot be used; one line in words."""
 
 
-def prompt_in(path: str, read: Callable[[str], bytes]) -> Template:
-    """What the file at `path` says, as a template. Raises PromptFileError. `read` raises OSError."""
+def prompt_in(path: str, read: Callable[[str], bytes], *, is_template: bool) -> Template:
+    """What the file at `path` says, as a template; or as it is. Raises PromptFileError. `read` raises OSError."""
     try:
         text = read(path).decode().removeprefix("\ufeff")
     except OSError as error:
@@ -26,6 +29,6 @@ def prompt_in(path: str, read: Callable[[str], bytes]) -> Template:
     if not text.strip():
         raise PromptFileError(f"{path}: expected what to tell the agent, and the file is empty")
     try:
-        return compile_template(text, "text")
+        return compile_template(text, "text") if is_template else Template(text, "text")
     except TemplateError as error:
-        raise PromptFileError(f"{path}: {error}") from error
+        raise PromptFileError(f"{path}: {error}; {NO_TEMPLATE}") from error

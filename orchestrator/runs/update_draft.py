@@ -96,7 +96,14 @@ class _Drafter:
         self._records: list[Record] = []
         self._lists: dict[str, list[Any]] = {}
         self._to_end: list[Started] = []
-        self._problems: list[str] = []
+        # Its outputs lie where those of the other are, where a file system takes both names for one.
+        same_name = {job_id.casefold(): job_id for job_id in known}
+        others = {job_id: same_name.get(job_id.casefold(), job_id) for job_id in jobs}
+        self._problems = [
+            f"jobs.{job_id}: differs in case alone from {other}, a job that the run has had"
+            for job_id, other in others.items()
+            if other != job_id
+        ]
         self._notes: list[str] = []
 
     def draft(self) -> Draft:

@@ -136,7 +136,9 @@ class RunDir(msgspec.Struct, frozen=True):
         return sorted(self.path.glob("journal-*.jsonl"))
 
     def items(self, job: str, revision: int) -> Path:
-        """The item list that was made for `revision` of the run. No id of a job has a hyphen."""
+        """The item list that was made for `revision` of the run. An id may have hyphens, and no dots."""
+        if "-" in job:
+            return self.path / "items" / f"{job}.{revision}.jsonl"
         return self.path / "items" / (f"{job}.jsonl" if not revision else f"{job}-{revision}.jsonl")
 
     def slot_lock(self, slot: int) -> Path:

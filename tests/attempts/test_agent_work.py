@@ -15,7 +15,7 @@ from orchestrator.attempts.agent.work import NOTHING_BEFORE, AgentSurroundings, 
 from orchestrator.attempts.rendering import Prepared, Surroundings, render_attempt
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.jobsfile.language.compiler import compile_template
-from orchestrator.jobsfile.model import AgentAction, Job
+from orchestrator.jobsfile.model import AgentAction, Job, PromptFile
 from orchestrator.jobsfile.profiles.load import Profiles
 from orchestrator.jobsfile.profiles.profile import Profile
 from orchestrator.store.records import RetryAsked
@@ -166,10 +166,10 @@ def test_a_schema_goes_to_a_cli_that_knows_one_and_into_the_prompt_of_any_other(
 
 def test_a_prompt_file_is_found_by_its_template_beside_the_jobs_file(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("Look at {{ item }}\n")
-    job = agent_job(None, prompt_file=text("{{ item | replace('.py', '.md') }}"))
+    job = agent_job(None, prompt_file=PromptFile(path=text("{{ item | replace('.py', '.md') }}")))
     assert told(prepared(job, folder=str(tmp_path))) == "Look at a.py\n"
     with pytest.raises(ItemRefused, match=r"prompt_file: .*no\.md: No such file"):
-        prepared(agent_job(None, prompt_file=text("no.md")), folder=str(tmp_path))
+        prepared(agent_job(None, prompt_file=PromptFile(path=text("no.md"))), folder=str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ def mistakes(folder: Path, text: str) -> list[str]:
         ('agent = "demo"\nprompt_file = "broken.md"', "broken.md: "),
         ('agent = "demo"\nprompt_file = "empty.md"', "empty.md: expected what to tell the agent, and the file is empty"),
         ('agent = "demo"\nprompt_file = "wants.md"', "3: jobs.a.prompt_file: inputs.whoo is not declared"),
+        ('agent = "demo"\nprompt_file = "wants.md"', "; a file that is no template is { path"),
+        ('agent = "demo"\nprompt_file = "broken.md"', "; a file that is no template is { path"),
+        ('agent = "demo"\nprompt_file = { path = "wants.md" }', "3: jobs.a.prompt_file: inputs.whoo is not declared"),
+        ('agent = "demo"\nprompt_file = { template = false }', "jobs.a.prompt_file.path: expected the path of a file"),
+        ('agent = "demo"\nprompt_file = { path = "wants.md", plain = true }', "3: jobs.a.prompt_file.plain: unknown key"),
+        ('agent = "demo"\nprompt_file = 3', '3: jobs.a.prompt_file: expected the path of a file or a table such as { path = "p'),
         ('agent = "demo"\nprompt = "{{ itme }}"', "jobs.a.prompt: itme is not a name that templates know"),
         ('agent = "demo"\nmodel = "{{ creates }}"\nprompt = "x"\ncreates = "f"', "creates is not known yet when model"),
         (AGENT + 'workspace = "worktree"\ncwd = "/tmp"', "5: jobs.a.cwd: leads out of the workspace (worktree)"),
@@ -86,6 +92,14 @@ def test_a_mistake_about_an_agent_is_told_in_words(tmp_path: Path, keys: str, pr
     found = mistakes(tmp_path, f'[jobs.a]\n{keys}\n[jobs.b]\nshell = "true"\n')
     assert any(problem in line for line in found), found
     assert len(found) == 1, found
+
+
+def test_a_prompt_file_that_is_no_template_is_told_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "theirs.md").write_text("Hello {{ name }}, {% whatever %}")
+    jobs = loaded(tmp_path, '[jobs.a]\nagent = "demo"\nprompt_file = { path = "theirs.md", template = false }')
+    prompt = jobs["a"].prompt
+    assert prompt is not None
+    assert prompt.render({}) == "Hello {{ name }}, {% whatever %}"
 
 
 def test_keys_of_defaults_are_meant_for_those_whom_they_concern(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ WRONG = [
     "jobs = 3",
     "jobs.a = 3",
     "slots = 3\n" + job(""),
-    "[jobs.A]\nshell = 'x'",
+    "[jobs.1A]\nshell = 'x'",
     f"[jobs.{'a' * 65}]\nshell = 'x'",
     "name = ''\n" + job(""),
     "[jobs.a]",

@@ -40,7 +40,7 @@ from orchestrator.jobsfile.answer_schema import AnswerSchema, AnswerSchemaError,
 from orchestrator.jobsfile.kept_files import Files
 from orchestrator.jobsfile.model import AgentAction, Job, JobsFile
 from orchestrator.jobsfile.profiles.profile import ConfigDir, Profile
-from orchestrator.jobsfile.prompt_files import PromptFileError, prompt_in
+from orchestrator.jobsfile.prompt_files import NO_TEMPLATE, PromptFileError, prompt_in
 from orchestrator.store.home import HOME_VARIABLE
 from orchestrator.store.records import RetryAsked
 from orchestrator.workers.protocol import Expectation
@@ -256,16 +256,19 @@ def _profile(name: str, find: FindProfile) -> Profile:
 
 def _prompt(job: Job, context: Mapping[str, Any], folder: str, files: Files) -> str:
     """The whole prompt. A prompt file whose path is no template was read with the jobs file. Raises ItemRefused."""
-    template = job.prompt
-    if job.prompt_file is not None and (template is None or not job.prompt_file.is_static):
-        named = rendered_text(job.prompt_file, context, "prompt_file")
+    template, file = job.prompt, job.prompt_file
+    if file is not None and (template is None or not file.path.is_static):
+        named = rendered_text(file.path, context, "prompt_file")
         refuse_nul(named, "prompt_file")
         try:
-            template = prompt_in(os.path.join(folder, named), files.read)
+            template = prompt_in(os.path.join(folder, named), files.read, is_template=file.is_template)
         except PromptFileError as error:
             raise ItemRefused(f"prompt_file: {error}") from error
     assert template is not None, "a job with agent has a prompt"
-    prompt = rendered_text(template, context, "prompt")
+    try:
+        prompt = rendered_text(template, context, "prompt")
+    except ItemRefused as refused:
+        raise ItemRefused(f"{refused}; {NO_TEMPLATE}" if file is not None else str(refused)) from refused
     if not prompt.strip():
         raise ItemRefused("prompt: it is empty")
     return prompt

@@ -33,7 +33,9 @@ INDEX = "capsule.json"
 FILES = ("told", "stdout", "stderr", "answer", "check", "patch")
 """What of an attempt is kept, where there is any: its prompt, its streams, its answer, its failed check, its changes."""
 
-_NAME = lazy_pattern(r"capsule\.json|jobs\.toml|items/[a-z][a-z0-9_]*\.jsonl|attempts/[a-z][a-z0-9_]*/\d+-\d+/[a-z]+")
+_NAME = lazy_pattern(
+    r"capsule\.json|jobs\.toml|items/[A-Za-z_][A-Za-z0-9_-]*\.jsonl|attempts/[A-Za-z_][A-Za-z0-9_-]*/\d+-\d+/[a-z]+"
+)
 _PLAIN_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 _BLOCK_BYTES = 1 << 20
 

@@ -20,7 +20,7 @@ from jinja2.utils import Namespace, missing
 from orchestrator.jobsfile.language.filter_prices import metered_filters
 from orchestrator.jobsfile.language.metering import INTERCEPTED, Meter, MeteredContext, counted, meter_of, pay_operator, rounds
 from orchestrator.jobsfile.language.path_filters import PATH_FILTERS
-from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind
+from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind, other_meaning
 from orchestrator.jobsfile.language.template_checks import check_tree, fields_named, refuse_shell_length
 from orchestrator.jobsfile.language.values import LateMapping, json_text, kind_in_words, text_of
 from orchestrator.workers.foreign import LARGEST_NUMBER
@@ -243,7 +243,7 @@ def _compiled(source: str, kind: TemplateKind) -> Template:
         tree = environment.parse(source)
     except jinja2.TemplateSyntaxError as error:
         where = f"line {error.lineno}: " if "\n" in source.rstrip("\n") else ""
-        raise TemplateError(where + " ".join(str(error.message).split())) from None
+        raise TemplateError(where + " ".join(str(error.message).split()) + other_meaning(source)) from None
     check_tree(tree, source, kind, environment)
     # What the template reads is told by its text alone: needs are known before anything is rendered.
     names = _undeclared(tree, environment)

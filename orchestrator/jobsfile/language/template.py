@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from orchestrator.workers.lazy_pattern import lazy_pattern
+
 TemplateKind = Literal["value", "text", "shell"]
 """`value`: a lone `{{ expr }}` keeps its type, all else is text. `text`: always text. `shell`: text, each `{{ }}` quoted."""
 
@@ -27,6 +29,18 @@ class Fields(Protocol):
 
     def template_field(self, name: str) -> Any:
         """The value of the field `name` (plain data). Raises KeyError when there is none of that name."""
+
+
+_OF_OTHERS = lazy_pattern(r"\$\{\{.{0,80}?\}\}|\{\{-?\s*[.#/^&!>$].{0,80}?\}\}")
+_HYPHEN = lazy_pattern(r"\bjobs\.([A-Za-z_][A-Za-z0-9_]*-[A-Za-z0-9_-]*)")
+
+
+def other_meaning(source: str) -> str:
+    """What braces are that make no template, such as `{{.Names}}` of Go and `${{ x }}` of GitHub; to be put behind a message."""
+    if found := _OF_OTHERS.search(source):
+        return f"; what another tool is to read stands in {{% raw %}}{found[0]}{{% endraw %}}"
+    found = _HYPHEN.search(source)
+    return f'; a job with a hyphen is jobs["{found[1]}"]' if found else ""
 
 
 class Template(msgspec.Struct, frozen=True, eq=False):
