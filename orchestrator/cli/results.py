@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -14,7 +15,11 @@ from orchestrator.cli.output import write_to
 from orchestrator.errors import UserError
 from orchestrator.store.records import Status
 
-_TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code", "error"]
+if TYPE_CHECKING:
+    from orchestrator.reading.failure_tails import FailureTails
+    from orchestrator.reading.run_reader import RunReader
+
+_TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code", "reason"]
 
 
 @click.command("results")
@@ -46,7 +51,8 @@ def command(
     from orchestrator.cli.result_forms import FORMS
     from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
     from orchestrator.cli.shown_run import open_run_to_show
-    from orchestrator.reading.item_result import RESULT_FIELDS, items_seen_as, shown_rounds
+    from orchestrator.reading.failure_tails import FailureTails
+    from orchestrator.reading.item_result import items_seen_as, shown_rounds
     from orchestrator.reading.many_results import shown_results
     from orchestrator.reading.shown_redactor import redactor_of
 
@@ -64,9 +70,11 @@ def command(
     # Chosen by the status that is shown: a gate that asks is shown as waiting, whatever is recorded.
     if status is not None:
         results = (each for each in results if each["status"] == status)
+    if "reason" in chosen:
+        results = map(partial(_with_reason, reader, FailureTails(reader.run_dir, reader.jobs_file)), results)
     if form == "table":
         results = map(_with_notes, results)
-    rows = results if chosen == [*RESULT_FIELDS] else ({field: result[field] for field in chosen} for result in results)
+    rows = results if chosen == _shown_fields() else ({field: result[field] for field in chosen} for result in results)
     if raw:
         write_to(path, FORMS[form](rows, chosen))
         return 0
@@ -79,20 +87,39 @@ def command(
     return 0
 
 
+def _with_reason(reader: RunReader, tails: FailureTails, result: dict[str, Any]) -> dict[str, Any]:
+    """The result with `reason`: in one line why it is no success; of a failure the last line that it wrote behind its error."""
+    from orchestrator.views.failures import short_reason
+
+    reason = result["error"]
+    if result["status"] == "failed":
+        ended = reader.history.jobs[result["job"]].last_end(result["index"])
+        # A round of a loop is not the last end of its item, nor is an end that was settled since.
+        is_last = ended is not None and ended.attempt == result["attempts"] and ended.outcome.message in (reason or "")
+        reason = short_reason(reason or "", tails.of(ended) if ended is not None and is_last else [])
+    result["reason"] = None if reason is None else reason.replace("\n", " ")
+    return result
+
+
 def _with_notes(result: dict[str, Any]) -> dict[str, Any]:
-    """The result with the notes and the number of denials in place of an error: a table has no room for more."""
+    """The result with the notes and the number of denials in place of a reason: a table has no room for more."""
     denied = [f"{len(result['denials'])} denied"] if result["denials"] else []
     notes = [*(result["notes"] or []), *denied]
-    return result if result["error"] or not notes else {**result, "error": "; ".join(notes)}
+    return result if result["error"] or not notes else {**result, "reason": "; ".join(notes), "error": "; ".join(notes)}
 
 
 def _chosen(fields: str | None, form: str) -> list[str]:
-    from orchestrator.reading.item_result import RESULT_FIELDS
-
+    has = _shown_fields()
     if fields is None:
-        return _TABLE_FIELDS if form == "table" else list(RESULT_FIELDS)
+        return _TABLE_FIELDS if form == "table" else has
     chosen = [field.strip() for field in fields.split(",") if field.strip()]
     for field in chosen:
-        if field not in RESULT_FIELDS:
-            raise UserError(f"--fields: results have no {field!r}", f"they have: {' '.join(RESULT_FIELDS)}")
+        if field not in has:
+            raise UserError(f"--fields: results have no {field!r}", f"they have: {' '.join(has)}")
     return chosen
+
+
+def _shown_fields() -> list[str]:
+    from orchestrator.reading.item_result import RESULT_FIELDS
+
+    return [*RESULT_FIELDS, "reason"]

@@ -12,6 +12,7 @@ from orchestrator.cli.options import item_argument, json_option, run_argument
 from orchestrator.cli.output import write_json, write_lines
 from orchestrator.errors import UserError
 from orchestrator.system.wording import how_many, lasting, shell_word, shown, title
+from orchestrator.views.failures import tail_lines
 
 if TYPE_CHECKING:
     from orchestrator.cli.why_waiting import WaitExplanations
@@ -73,7 +74,7 @@ def _fenced_answer(reader: RunReader, waits: WaitExplanations, program: str, job
         result = shown_result(reader, job_id, index, with_output=False)
         log_fenced(reader.run_dir.log, f"{result['item']}: why it is {result['status']} could not be told", error)
         told = {key: result[key] for key in (*_TOLD, *_IDENTITY)}
-        unknown = dict.fromkeys(("attempts_allowed", "earlier", "rounds", "rounds_allowed", "advice", "logs", "answered"))
+        unknown = dict.fromkeys(("attempts_allowed", "earlier", "rounds", "rounds_allowed", "advice", "logs", "answered", "tail"))
         return {**told, **unknown, "run_id": reader.run_dir.run_id, "needs": {}, "reason": fenced_words(error)}
 
 
@@ -98,6 +99,7 @@ def _answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: st
         "reason": _reason(reader, waits, program, job_id, index, result),
         "advice": advice_on(result["class"], result["agent"]) or None if result["agent"] else None,
         "logs": command if result["attempts"] else None,
+        "tail": _tail(reader, job_id, index) if result["status"] == "failed" else None,
         "answered": _answered(reader, job_id, index),
     }
 
@@ -112,6 +114,14 @@ def _answered(reader: RunReader, job_id: str, index: int) -> dict[str, Any] | No
         return None
     by = msgspec.structs.asdict(given.by) if given.by is not None else None
     return {"choice": given.choice, "message": given.message, "at": given.at, "by": by}
+
+
+def _tail(reader: RunReader, job_id: str, index: int) -> list[str] | None:
+    """The last lines of what its last attempt wrote, without secrets."""
+    from orchestrator.reading.failure_tails import FailureTails
+
+    ended = reader.history.jobs[job_id].last_end(index)
+    return None if ended is None else FailureTails(reader.run_dir, reader.jobs_file).of(ended) or None
 
 
 def _earlier(reader: RunReader, job_id: str, index: int) -> list[dict[str, Any]]:
@@ -157,6 +167,7 @@ def _attempt_lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  last recorded end: {ended}" + (f", exit code {answer['exit_code']}" if answer["exit_code"] is not None else "")
     if answer["error"]:
         yield f"  message: {shown(answer['error'], 1000)}"
+    yield from tail_lines(answer["tail"] or ())
     for each in answer["earlier"] or ():
         ended = each["class"] if each["exit_code"] is None else f"{each['class']}, exit code {each['exit_code']}"
         yield f"  before, attempt {each['attempt']}: {ended}" + (f": {shown(each['message'])}" if each["message"] else "")
