@@ -46,6 +46,9 @@ class Starter:
         finally:
             os.close(output)
 
+    def forget_search(self) -> None:
+        self._spawner.forget_search()
+
     def close(self) -> None:
         os.close(self._null)
 
@@ -78,6 +81,25 @@ def test_the_output_goes_where_each_start_wants_it(starter: Starter) -> None:
         assert starter.run("echo", "two", "words") == ["two words"]
     finally:
         os.close(moved)
+
+
+def test_a_program_is_found_where_it_stands_once_the_attempts_before_are_over(starter: Starter, tmp_path: Path) -> None:
+    first, second = (tmp_path / name for name in ("first", "second"))
+
+    def put_into(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "tool").write_text(f"#!/bin/sh\necho {folder.name}\n")
+        (folder / "tool").chmod(0o700)
+
+    put_into(second)
+    path = {"PATH": f"{first}:{second}"}
+    assert starter.run("tool", env={**path}) == ["second"]
+    put_into(first)
+    starter.forget_search()
+    assert starter.run("tool", env={**path}) == ["first"]
+    # One that is gone is not waited for.
+    (first / "tool").unlink()
+    assert starter.run("tool", env={**path}) == ["second"]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class CaptureFile:
         self.dropped = 0
         self.was_refused = False
         self._end_size = None
-        if self._descriptor is not None and not self._stands(self._descriptor):
+        if self._descriptor is not None and not stands_at(self._mine or self._look(self._descriptor), self.path):
             # An earlier item has removed it: what is written there now could not be kept.
             self.forget()
         if self._descriptor is None:
@@ -137,7 +137,7 @@ class CaptureFile:
             return EMPTY_CAPTURE
         else:
             # What stands there meanwhile is for the next `open` to clear away.
-            if self._stands(descriptor):
+            if stands_at(self._mine or self._look(descriptor), self.path):
                 os.unlink(self.path)
             capture = EMPTY_CAPTURE
         self.forget()
@@ -159,11 +159,10 @@ class CaptureFile:
         # A quota is full before its disk is. One output in 512 ends at such a place by chance, and pays for a look that is exact.
         return size == 0 or _takes_a_file(f"{self.path}.room")
 
-    def _stands(self, descriptor: int) -> bool:
-        """Whether the path still leads to the open file."""
-        if self._mine is None:
-            self._mine = os.fstat(descriptor)
-        return stands_at(self._mine, self.path)
+    def _look(self, descriptor: int) -> os.stat_result:
+        """What identifies the open file."""
+        self._mine = os.fstat(descriptor)
+        return self._mine
 
     def _last_size(self) -> int:
         """As `size`, once the attempt has ended, before the file is cut: asked for once.

@@ -82,27 +82,25 @@ class ProcessRunner:
     ) -> Watch:
         """Tell the log of the process; a watch over it, to be run. Nothing that goes wrong here may read as "not started"."""
         fault_point("worker.spawned")
-        self._tell_of_spawn(start, spawned)
-        return Watch(spawned.pid, start, self._host, streams, bounds, onlooker)
-
-    def let_go_of_locks(self) -> None:
-        """Hold none for a process any more. Due before they are closed."""
-        self._carrier.let_go()
-
-    def close(self) -> None:
-        """This process is what it was again, but for its current directory."""
-        self._carrier.let_go()
-        os.close(self._null)
-        tree.resign_as_subreaper()
-
-    def _tell_of_spawn(self, start: Start, spawned: Spawn) -> None:
-        """If this line cannot be written the process runs on: the mark in its environment leads to it as well."""
+        # If this line cannot be written the process runs on: the mark in its environment leads to it as well.
         try:
             ticks, more = start_ticks_of_child(spawned.pid, spawned.clock_before)
         except OSError as error:
             self._on_log_error(error)
         else:
             self._append(Spawned(sequence=start.sequence, pid=spawned.pid, start_ticks=ticks, ticks_more=more))
+        return Watch(spawned.pid, start, self._host, streams, bounds, onlooker)
+
+    def let_go_of_locks(self) -> None:
+        """Hold none for a process any more: the attempts that had these are over. Due before they are closed."""
+        self._carrier.let_go()
+        self._spawner.forget_search()
+
+    def close(self) -> None:
+        """This process is what it was again, but for its current directory."""
+        self._carrier.let_go()
+        os.close(self._null)
+        tree.resign_as_subreaper()
 
 
 def enter(folder: str, bounds: str | None = None) -> None:

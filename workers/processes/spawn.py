@@ -34,6 +34,11 @@ _PAUSE_WHILE_WRITTEN_SECONDS = 0.05
 hears nothing meanwhile, so it is no longer than that."""
 
 
+_SEARCH_KEPT_SECONDS = 0.1
+"""For so long at most it is remembered where in PATH a program stands, as shells do it for ever. Most folders lack it, and a look
+into one costs as much as a line of the log."""
+
+
 class CannotStart(Exception):
     """The agent was not started, and another try would fail in the same way: the reason in words."""
 
@@ -46,6 +51,14 @@ class Spawner:
         self._call = SpawnCall(default_signals())
         self._copied: tuple[tuple[int, ...], Sequence[int]] = ((), ())
         self._copies: list[tuple[int, int]] = []
+        self._searched: tuple[str, str | None, bool] | None = None
+        self._places: list[str] = []
+        self._found: str | None = None
+        self._search_again_at = 0.0
+
+    def forget_search(self) -> None:
+        """Look for the next program anew: what has ended by now may have put it into another folder."""
+        self._searched = None
 
     def spawn(self, start: Start, argv: list[str], streams: tuple[int, int, int], carried: Sequence[int]) -> int:
         """Start `argv` with the environment of `start`, in the current directory; returns the pid.
@@ -96,7 +109,14 @@ class Spawner:
         if "/" in command or not command:
             return (command,)
         # An agent's own program is never one of the folder that it works in, where the attempt before may have put one.
-        return _found_along(self._variables.path_of(start), command, is_anywhere=start.env_allowed is None)
+        searched = (command, self._variables.path_of(start), start.env_allowed is None)
+        if searched != self._searched or time.monotonic() >= self._search_again_at:
+            self._searched, self._places = searched, _places_along(*searched)
+            self._found = next((place for place in self._places if os.access(place, os.X_OK)), None)
+            # What is relative stands somewhere else for the next item.
+            is_kept = all(map(os.path.isabs, self._places))
+            self._search_again_at = time.monotonic() + _SEARCH_KEPT_SECONDS if is_kept else 0.0
+        return _found_among(self._places, self._found)
 
 
 def _copies_of(streams: Sequence[int], carried: Sequence[int]) -> list[tuple[int, int]]:
@@ -109,14 +129,17 @@ def _copies_of(streams: Sequence[int], carried: Sequence[int]) -> list[tuple[int
     return copies
 
 
-def _found_along(path: str | None, command: str, *, is_anywhere: bool) -> Iterator[str]:
-    """Where the command may stand, best first: in the item's own PATH; if it `is_anywhere`, also relative to its own directory.
-
-    Looked for one by one: mostly the first that is found is the last that anybody asks for.
-    """
+def _places_along(command: str, path: str | None, is_anywhere: bool) -> list[str]:
+    """Where the command is looked for: in the item's own PATH; if it `is_anywhere`, also relative to its own directory."""
     folders = (os.defpath if path is None else path).split(":")
     # A folder that PATH names twice has nothing else at the second look.
-    places = [f"{folder or '.'}/{command}" for folder in dict.fromkeys(folders) if is_anywhere or os.path.isabs(folder)]
+    return [f"{folder or '.'}/{command}" for folder in dict.fromkeys(folders) if is_anywhere or os.path.isabs(folder)]
+
+
+def _found_among(places: Sequence[str], found: str | None) -> Iterator[str]:
+    """Where the command may stand, best first. `found`: where it was found last, which is mostly all that anybody asks for."""
+    if found is not None:
+        yield found
     is_executable = False
     for place in places:
         if os.access(place, os.X_OK):

@@ -33,6 +33,7 @@ class Variables:
 
     def __init__(self, base: Mapping[bytes, bytes]) -> None:
         self._base = base
+        self._path = os.fsdecode(base[b"PATH"]) if b"PATH" in base else None
         self._made_for: tuple[list[str], list[str] | None] | None = None
         self._values: dict[str, str | None] = {}
         """What the variables that the start before changed have in the block, and the places of these there."""
@@ -57,6 +58,8 @@ class Variables:
         """Where `start` looks for programs; None: it has no PATH."""
         if "PATH" in start.env:
             return start.env["PATH"]
+        if start.env_allowed is None:
+            return self._path
         path = self._passed(start).get(b"PATH")
         return None if path is None else os.fsdecode(path)
 
