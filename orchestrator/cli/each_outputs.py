@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from orchestrator.cli.output import OutputError, flush, write_bytes, write_raw
+from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.views.happenings import Happening, ItemEnded, RunBegan
 from orchestrator.workers.byte_text import bytes_of_text
@@ -38,13 +39,12 @@ class Outputs:
     `is_agent`: the answers of an agent, not what its program prints.
     """
 
-    shows_time = False
-
     def __init__(self, home: Path, *, in_order: bool, is_tagged: bool, is_agent: bool) -> None:
         self._home = home
         self._in_order = in_order
         self._is_tagged = is_tagged
         self._is_agent = is_agent
+        self.shows_time = is_agent
         self._lock = threading.Lock()
         """A thread that listens may still print when `finish` is called."""
         self._run_dir: RunDir | None = None
@@ -66,15 +66,14 @@ class Outputs:
                 case ItemEnded() if self._error is None:
                     index = int(happening.item.rpartition(":")[2])
                     self._ends[index] = _End(happening.attempts, happening.label)
-                    # The run goes on without a reader; `finish` tells.
-                    try:
-                        self._print_from(self._first if self._in_order else index)
-                        flush()
-                    except (BrokenPipeError, OutputError) as error:
-                        self._error = error
+                    self._print_known([self._first if self._in_order else index])
 
     def refresh(self, now: float) -> None:
-        """Outputs come with ends."""
+        """Print answers that were not recorded when their items were heard to have ended."""
+        del now
+        with self._lock:
+            if self._ends and self._error is None:
+                self._print_known([self._first] if self._in_order else sorted(self._ends))
 
     def close(self) -> None:
         """Stdout is not its own."""
@@ -88,15 +87,26 @@ class Outputs:
                 return
             history = self._followed().reader.history.jobs["each"]
             for index in range(self._first, history.count or 0):
-                if index not in self._printed:
+                # Those right behind one that is printed are printed with it.
+                if index >= self._first and index not in self._printed:
                     self._ends.setdefault(index, _End(history.attempts(index), None))
                     self._print_from(index)
             flush()
 
+    def _print_known(self, indices: list[int]) -> None:
+        """Print from each of these items on what is known by now. The run goes on without a reader; `finish` tells."""
+        try:
+            for index in indices:
+                self._print_from(index)
+            flush()
+        except (BrokenPipeError, OutputError) as error:
+            self._error = error
+
     def _print_from(self, index: int) -> None:
         """Print that item, if it has ended, and those right behind it."""
-        while (end := self._ends.pop(index, None)) is not None:
+        while (end := self._ends.get(index)) is not None and (not self._is_agent or self._is_recorded(index, end)):
             self._print(index, end)
+            del self._ends[index]
             self._printed.add(index)
             while self._first in self._printed:
                 self._printed.remove(self._first)
@@ -116,6 +126,11 @@ class Outputs:
                     write(block)
         if tagged is not None:
             tagged.close()
+
+    def _is_recorded(self, index: int, end: _End) -> bool:
+        """Whether the answer can be read: an end is heard of before its group is written."""
+        past = self._followed().reader.history.jobs["each"]
+        return past.attempts(index) == end.attempts and past.status(index) is not Status.RUNNING
 
     def _answer(self, index: int) -> BinaryIO | None:
         answer = self._followed().reader.output("each", index)
