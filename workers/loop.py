@@ -21,14 +21,26 @@ from .faultpoints import fault_point
 from .files.write_bell import WriteBell
 from .processes.identity import boot_id
 from .processes.spawn_call import SpawnCall, default_signals
-from .protocol import HURRIED_GRACE_SECONDS, HURRY_SIGNAL, AttemptClass, End, Ended, EndReason, Recall, Start, Starts, Told
+from .protocol import (
+    HURRIED_GRACE_SECONDS,
+    HURRY_SIGNAL,
+    AttemptClass,
+    End,
+    Ended,
+    EndReason,
+    MoreStarts,
+    Recall,
+    Start,
+    Starts,
+    Told,
+)
 from .queue import StartQueue
 
 STATE_UNWRITABLE = 74
 """Exit code when an outcome could neither be logged nor told."""
 
 _LONGEST_WAIT_SECONDS = 3600.0
-_Message = Start | Starts | End | Recall
+_Message = Start | Starts | MoreStarts | End | Recall
 _decode: Callable[[bytes], _Message] = message_decoder(_Message)
 
 
@@ -75,6 +87,10 @@ class SupervisorLink:
                 if isinstance(message, Start | Starts):
                     self._is_recalled = False
                     return message, descriptors
+                # It was sent before the end of the last attempt was read, whose locks are let go of.
+                if isinstance(message, MoreStarts):
+                    self._queue.add(message)
+                    self._tell_queue(running=None)
         return None
 
     def runs(self, start: Start) -> None:
@@ -83,6 +99,7 @@ class SupervisorLink:
 
     def wait(self, timeout_seconds: float | None) -> Sequence[End]:
         """See `surroundings.Control`."""
+        was_gone = self.is_gone
         longest = _LONGEST_WAIT_SECONDS if timeout_seconds is None else min(timeout_seconds, _LONGEST_WAIT_SECONDS)
         patience, untold = self._queue.patience, self._queue.seconds_to_tell
         if patience is not None:
@@ -93,9 +110,12 @@ class SupervisorLink:
         if untold == 0.0 and self._running is not None:
             self._send(self._queue.take_ended(self._running.sequence))
         ends = self._take_in(longest)
-        # What is queued is wanted back, or has waited long enough: the attempt runs on alone.
-        if patience is not None and self._running is not None and not self._may_go_on():
-            self._tell_queue(running=self._running.sequence)
+        if self._running is not None:
+            # What is queued is wanted back, or has waited long enough: the attempt runs on alone.
+            if self._queue.starts and not self._may_go_on():
+                self._tell_queue(running=self._running.sequence)
+            if self.is_gone and not was_gone:
+                self._queue.note_left_alone(self._running.sequence)
         # SIGTERM came, perhaps before this attempt ran: end it once, as a drain would.
         if self._is_end_due and self._running is not None:
             self._is_end_due = False
@@ -103,7 +123,7 @@ class SupervisorLink:
             ends.append(End(sequence=self._running.sequence, reason=EndReason.DRAIN, grace_seconds=grace))
         return ends
 
-    def queue(self, given: Starts) -> Start:
+    def queue(self, given: Start | Starts) -> Start:
         """Have these begun one after the other; the first, which begins now."""
         return self._queue.take(given)
 
@@ -113,12 +133,12 @@ class SupervisorLink:
             self._queue.halt()
             return None
         # An outcome that stands in no log is told before anything else can happen.
-        if self._queue.patience is None or not is_logged:
+        if not (self._queue.is_untold and is_logged):
             return None
         # What the supervisor has sent by now, or its end, comes first.
         while self._poll.poll(0):
             self._take_in(0.0)
-        following = self._queue.begin_next() if self._may_go_on() else None
+        following = self._queue.begin_next() if self._queue.starts and self._may_go_on() else None
         if following is not None:
             self._queue.keep(ended)
         return following
@@ -149,6 +169,8 @@ class SupervisorLink:
                 self._is_recalled = self._is_recalled or message.sequence in self._queue
             elif isinstance(message, Recall):
                 self._is_recalled = True
+            elif isinstance(message, MoreStarts):
+                self._queue.add(message)
             elif message is not None:
                 raise RuntimeError(f"{message} came while another attempt runs")
         return ends
@@ -220,13 +242,13 @@ def serve(sock: socket.socket, folder: str) -> int:
 
 def _run_all(supervisor: SupervisorLink, runner: AttemptRunner, message: Start | Starts, locks: Sequence[int]) -> Ended:
     """Run the attempt, or several; the end of the last that began, which is not told yet."""
-    start = message if isinstance(message, Start) else supervisor.queue(message)
+    first = start = supervisor.queue(message)
     while True:
         supervisor.runs(start)
         ended = Ended(sequence=start.sequence, outcome=runner.run(start, locks))
         following = supervisor.next_queued(ended, is_logged=runner.log_error is None)
         if following is None:
             # Only now: the locks are those of all of them.
-            runner.let_go_of_locks(locks, start.kept_locks)
+            runner.let_go_of_locks(locks, first.kept_locks)
             return ended
         start = following

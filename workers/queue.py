@@ -1,19 +1,26 @@
-"""The starts that a worker was given at once: the first runs, the others are queued behind it.
+"""The starts that a worker was given at once, or while others ran: one runs, the others are queued behind it.
 
 Promise: a queued start begins only right after an attempt that ended well, as long as the halt word of the run is what it was
 when they were sent, the supervisor lives and wants nothing else, and none lasts longer than `Starts.seconds`. What does not begin
 is given back in the same message that tells what has ended, and the log tells it to the next supervisor. No end is told later
-than these seconds after it, though the queue goes on.
+than these seconds after it, though the queue goes on, nor later than half of what was queued has begun: then more may come, so
+that the worker need not wait at the end of its queue.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
+from collections.abc import Sequence
 
 from .halt_word import HALT_WORD_NAME, HaltWord
 from .log import LOG_NAME, LogWriter
-from .protocol import Ended, Returned, Start, Starts, Told
+from .protocol import Ended, LeftAlone, LogLine, MoreStarts, Returned, Start, Starts, Told
+
+MOST_IN_A_ROW = 256
+"""So many begin one after the other at most, before no more are asked for: at the end of a queue the log is cut to what is not
+recorded, and the lock of the slot may go to a run within this one."""
 
 
 class StartQueue:
@@ -22,11 +29,17 @@ class StartQueue:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._halt_word: HaltWord | None = None
-        self._starts: list[Start] = []
+        self.starts: list[Start] = []
         """What has not begun, in order."""
         self._word = b""
         self._seconds = 0.0
-        self._over_at = 0.0
+        self._in_a_row = 0
+        """How many have begun one after the other."""
+        self._low = 0
+        """So few are left when it is told that more may come; negative: that was told."""
+        self._is_low = False
+        """That is to be told now."""
+        self._over_at = math.inf
         """When what runs has lasted so long that the others wait for it no more (monotonic seconds)."""
         self._ended: list[Ended] = []
         """What was not told yet."""
@@ -35,34 +48,44 @@ class StartQueue:
         self.is_untold = False
         """Whether `Told` is still to come for what was given last."""
 
-    def take(self, given: Starts) -> Start:
+    def take(self, given: Start | Starts) -> Start:
         """Queue what was given; its first start, which is to begin now."""
-        self._starts = given.starts[1:]
-        self._word = given.word
-        self.is_untold = True
-        self._seconds = given.seconds
-        self._over_at = time.monotonic() + given.seconds
+        self._in_a_row = 0
+        self._over_at = math.inf
+        if isinstance(given, Start):
+            return given
+        self._queue(given, given.starts[1:])
         return given.starts[0]
 
+    def add(self, more: MoreStarts) -> None:
+        """Queue this behind what runs, or have it given back with the next `take_told`."""
+        self._queue(more, more.starts)
+
     def __contains__(self, sequence: int) -> bool:
-        return any(start.sequence == sequence for start in self._starts)
+        return any(start.sequence == sequence for start in self.starts)
 
     @property
     def seconds_to_tell(self) -> float | None:
         """In how many seconds what has ended is to be told while the next runs; None: nothing has."""
+        if self._is_low:
+            return 0.0
         return max(0.0, self._tell_at - time.monotonic()) if self._ended else None
 
     @property
     def patience(self) -> float | None:
         """For how many seconds the running attempt may go on before what is queued is given back; None: nothing is."""
-        return max(0.0, self._over_at - time.monotonic()) if self._starts else None
+        return max(0.0, self._over_at - time.monotonic()) if self.starts else None
 
     def begin_next(self) -> Start | None:
         """The first of what is queued, which begins now; None if the halt word was changed."""
         if not self._is_word_unchanged():
             return None
         self._over_at = time.monotonic() + self._seconds
-        return self._starts.pop(0)
+        self._in_a_row += 1
+        following = self.starts.pop(0)
+        if len(self.starts) <= self._low and self._in_a_row < MOST_IN_A_ROW:
+            self._is_low, self._low = True, -1
+        return following
 
     def halt(self) -> None:
         """An attempt did not end well: whoever has a queued start of this run begins it no more."""
@@ -80,15 +103,15 @@ class StartQueue:
 
     def take_ended(self, running: int) -> Told:
         """What has ended is to be told now, while this attempt runs, and others stay queued behind it."""
-        told = Told(ended=self._ended, running=running, returned=[])
-        self._ended = []
+        told = Told(ended=self._ended, running=running, returned=[], is_low=self._is_low)
+        self._ended, self._is_low = [], False
         return told
 
     def take_told(self, running: int | None) -> Told:
         """All that is to be told now, with what is given back. `running`: the attempt that goes on, and is told by itself."""
-        told = Told(ended=self._ended, running=running, returned=[start.sequence for start in self._starts])
-        self._ended, self._starts = [], []
-        self.is_untold = False
+        told = Told(ended=self._ended, running=running, returned=[start.sequence for start in self.starts])
+        self._ended, self.starts = [], []
+        self.is_untold = self._is_low = False
         return told
 
     def note_in_log(self, returned: list[int]) -> None:
@@ -96,13 +119,32 @@ class StartQueue:
 
         The next one takes what it does not find there for attempts that may still begin, until this worker is gone.
         """
-        if not returned:
-            return
+        if returned:
+            self._append([Returned(sequence=sequence) for sequence in returned])
+
+    def note_left_alone(self, running: int) -> None:
+        """The supervisor is gone, and may have recorded starts that it could not send any more: none of them begins.
+
+        The next one need not wait for the end of what runs, to know that.
+        """
+        self._append([LeftAlone(sequence=running)])
+
+    def _queue(self, given: Starts | MoreStarts, starts: list[Start]) -> None:
+        # If the word was changed since, what is queued already is given back, and what is behind it as well.
+        if not self.starts:
+            self._word = given.word
+        self.starts += starts
+        self._low = len(self.starts) // 2
+        self._seconds = given.seconds
+        self._over_at = min(self._over_at, time.monotonic() + given.seconds)
+        self.is_untold = True
+
+    def _append(self, lines: Sequence[LogLine]) -> None:
         try:
             log = LogWriter(f"{self._folder}/{LOG_NAME}")
             try:
-                for sequence in returned:
-                    log.append(Returned(sequence=sequence))
+                for line in lines:
+                    log.append(line)
             finally:
                 log.close()
         except OSError:

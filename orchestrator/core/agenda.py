@@ -84,6 +84,8 @@ class Agenda(msgspec.Struct):
     """Priority -> how many jobs of it are being listed."""
     resting: set[int] = msgspec.field(default_factory=set)
     """In a halted run: jobs that will never move again. See `resting`."""
+    low: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    """Items (job, index) that run with little queued behind them: more may be, if that is decided with this event."""
     backoffs: list[tuple[float, int]] = msgspec.field(default_factory=list)
     """Heap of (due, job): when an item of a job's `backoff` is due. Entries may be stale, none is missing."""
     failed_before: dict[int, bool] = msgspec.field(default_factory=dict)

@@ -37,6 +37,7 @@ from orchestrator.core.events import (
     LeftAlone,
     ListingFailed,
     ListingPutOff,
+    MoreAsked,
     OutcomesDurable,
     PaceTold,
     ResourceFreed,
@@ -94,7 +95,16 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             gates.child_answered(state, item, now)
         case GateTold() | ItemsReopened() | LeftAlone():
             gates.take_in_gate_event(state, event, decisions)
-        case SlotFreed() | ResourceFreed() | VerdictShared() | JoinEnded() | AccountTold() | StartReturned() | PaceTold():
+        case (
+            SlotFreed()
+            | ResourceFreed()
+            | VerdictShared()
+            | JoinEnded()
+            | AccountTold()
+            | StartReturned()
+            | MoreAsked()
+            | PaceTold()
+        ):
             _told(state, event, now, decisions)
         case TimePassed():
             pass
@@ -113,7 +123,7 @@ def next_wake(state: RunState) -> float | None:
 
 def _told(
     state: RunState,
-    event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded | AccountTold | StartReturned | PaceTold,
+    event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded | AccountTold | StartReturned | MoreAsked | PaceTold,
     now: float,
     decisions: list[Decision],
 ) -> None:
@@ -133,6 +143,8 @@ def _told(
             _join_ended(state, items, now, decisions)
         case StartReturned(item):
             queueing.start_returned(state, item, decisions)
+        case MoreAsked(item):
+            state.agenda.low.append(item)
         case PaceTold(order, queue_length):
             state.jobs[order].queue_length = queue_length
         case unknown:
@@ -229,6 +241,8 @@ def _advance(state: RunState, now: float, decisions: list[Decision]) -> None:
     if agenda.gates:
         gates.ask_gates(state, decisions)
     turns.start_items(state, now, decisions)
+    if agenda.low:
+        queueing.refill(state, decisions)
     finish_run(state, decisions)
     if state.queued:
         queueing.recall(state, decisions)

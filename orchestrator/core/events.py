@@ -104,6 +104,12 @@ class StartReturned(msgspec.Struct, frozen=True):
     item: ItemRef
 
 
+class MoreAsked(msgspec.Struct, frozen=True):
+    """This item runs, and little or nothing is queued behind it: more may be."""
+
+    item: ItemRef
+
+
 class PaceTold(msgspec.Struct, frozen=True):
     """Items of the job last so long that so many may be queued behind one; 0: none."""
 
@@ -241,6 +247,7 @@ Event = (
     | ListingPutOff
     | StartDeclined
     | StartReturned
+    | MoreAsked
     | PaceTold
     | AccountTold
     | AttemptEnded

@@ -4,6 +4,8 @@ Promise: what is queued comes next in its job, and nothing else of the run wants
 soon as that is so no more, or nothing more of the job is to start, all that is queued is recalled, and until it is back, or has
 ended, nothing starts at all. What comes back stands where it stood, as if it had never been told to start.
 
+A queue gets more when it runs low, so that its worker need not wait at its end either.
+
 A queued item counts as running, for `max_concurrency` too; but it takes no slot of its own: `RunState.queued` has how many more
 items than one have each slot.
 """
@@ -41,25 +43,28 @@ def may_queue(state: RunState, job: JobState) -> bool:
     return state.agenda.wanting <= {rules.order}
 
 
-def _length(state: RunState, job: JobState) -> int:
-    """How many may be queued in each slot, so that no slot stands empty because all that the job may have at once is queued."""
+def _length(state: RunState, job: JobState, left: int) -> int:
+    """How many may be queued in each slot, of a job of which so many items are left.
+
+    So that no slot stands empty because all that the job may have at once is queued; and at the end not because another slot has
+    many left: each takes its share of half of what is left, and the last ones are taken one by one.
+    """
     most = job.rules.max_concurrency
-    return job.queue_length if most is None else min(job.queue_length, most // state.slots - 1)
+    length = job.queue_length if most is None else min(job.queue_length, most // state.slots - 1)
+    return min(length, (left + state.slots) // (2 * state.slots))
 
 
 def queue_behind(state: RunState, job: JobState, slot: int, decisions: list[Decision], *, is_new: bool) -> None:
-    """Queue the next items of the job behind the one that just got `slot`, while enough are left for the other slots.
+    """Queue the next items of the job behind what runs in `slot`, or is queued there, while enough are left for the other slots.
 
-    `is_new`: that one was never tried before. One that was declined may be declined again, and one that failed may fail again.
+    `is_new`: what runs was never tried before. One that was declined may be declined again, and one that failed may fail again.
     """
     if not (job.queue_length and is_new and may_queue(state, job)):
         return
-    length = _length(state, job)
     order = job.rules.order
-    for _ in range(length):
-        index = scheduling.next_pending(job)
-        # Near the end each slot takes one at a time: else one of them would have many left when the others have none.
-        if index is None or len(job.items) - index <= state.slots * length:
+    while (index := scheduling.next_pending(job)) is not None:
+        queued = state.queued.get(slot, 0)
+        if queued >= _length(state, job, len(job.items) - index):
             return
         # What was tried before keeps its number and its last end: for that there is no way back to what it was.
         if index in job.tries or not scheduling.has_free_place(job):
@@ -68,9 +73,24 @@ def queue_behind(state: RunState, job: JobState, slot: int, decisions: list[Deci
         job.tries[index] = Tries(number=1, used=1)
         job.items[index] = Running(1, slot)
         count_start(state, job)
-        state.queued[slot] = state.queued.get(slot, 0) + 1
+        state.queued[slot] = queued + 1
         state.queued_of = order
         decisions.append(StartAttempt((order, index), 1, slot, is_queued=True))
+
+
+def refill(state: RunState, decisions: list[Decision]) -> None:
+    """Queue more behind those that run with little behind them."""
+    low, state.agenda.low = state.agenda.low, []
+    if state.is_recalling:
+        return
+    for order, index in low:
+        job = state.jobs[order]
+        running = job.items[index]
+        # It has ended meanwhile, or is about to, or its slot is gone: what is queued behind it is given back.
+        if isinstance(running, Running) and running.ending is None and running.slot < state.slots:
+            queue_behind(state, job, running.slot, decisions, is_new=True)
+            if not scheduling.has_ready(job):
+                state.agenda.changed.add(order)
 
 
 def start_returned(state: RunState, item: ItemRef, decisions: list[Decision]) -> None:

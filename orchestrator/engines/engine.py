@@ -101,6 +101,12 @@ class QueuedBegan(msgspec.Struct, frozen=True):
     sequence: int
 
 
+class QueueRanLow(msgspec.Struct, frozen=True):
+    """This attempt runs, and half of what was queued behind it has begun: more may be queued (`Engine.queue`)."""
+
+    sequence: int
+
+
 class QueuedReturned(msgspec.Struct, frozen=True):
     """A start that was queued was given back: it was not begun, and never is."""
 
@@ -114,7 +120,7 @@ class Noted(msgspec.Struct, frozen=True):
 
 
 AttemptOver = OutcomeArrived | AttemptLost
-EngineEvent = AttemptOver | QueuedBegan | QueuedReturned | Noted
+EngineEvent = AttemptOver | QueuedBegan | QueueRanLow | QueuedReturned | Noted
 
 AgentTaskOf = Callable[[Started], AgentTask | None]
 """How an engine reads what the agent of a lost attempt told; None: nothing of it counts. Raises UserError: it can be kept, and
@@ -144,6 +150,13 @@ class Engine(Protocol):
         before. What does not begin is given back (`QueuedReturned`) before the end is told that kept it from beginning.
 
         Raises StateUnwritableError: what it is to be told cannot be written down.
+        """
+
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
+        """Queue these behind what runs in the slot, and is queued there already, with the same locks. If nothing runs there any
+        more, or nothing may be queued behind it, they are given back (`QueuedReturned`, or an outcome of the class NOT_BEGUN).
+
+        Raises StateUnwritableError, as `start`.
         """
 
     def recall(self) -> None:

@@ -89,6 +89,10 @@ class InlineEngine:
         with locks as lock_fds:
             self._starts.put((message, [os.dup(fd) for fd in lock_fds]))
 
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
+        """Nothing is ever queued."""
+        raise AssertionError(f"{len(queued)} starts for slot {slot}, and none may be queued")
+
     def recall(self) -> None:
         """Nothing is ever queued."""
 

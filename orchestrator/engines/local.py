@@ -26,6 +26,7 @@ from orchestrator.engines.engine import (
     OutcomeArrived,
     QueuedBegan,
     QueuedReturned,
+    QueueRanLow,
     ReadyWorker,
     earliest,
     grace_of,
@@ -46,13 +47,14 @@ from orchestrator.workers.halt_word import HALT_WORD_NAME, NO_WORD, HaltWord
 from orchestrator.workers.launch import start_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
-from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, Recall, Start, Starts, Told
+from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, MoreStarts, Recall, Start, Starts, Told
 
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
 
-MOST_QUEUED = 7
-"""Starts behind one that runs: what one wake of the supervisor costs is spread over eight items, and more would gain little."""
+MOST_QUEUED = 15
+"""Starts behind one that runs. More are sent when half of them have begun: what one wake of the supervisor costs is spread over
+eight items, and more would gain little; and the others last until it comes."""
 
 DESCRIPTORS_LOOK_SECONDS = 0.25
 """From one look whether a worker that is there may have a start to the next: each costs three calls of the system."""
@@ -147,6 +149,22 @@ class LocalEngine:
                 worker.shortage = error
                 worker.connection.shutdown(socket.SHUT_RDWR)
 
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
+        """See `Engine`."""
+        worker = self._by_slot.get(slot)
+        if worker is not None and worker.given and worker.shortage is None:
+            more = MoreStarts(starts=[message for _, message in queued], word=self._known_word(), seconds=queue_seconds())
+            try:
+                self._send(worker, encode_message(more), ())
+                worker.given = [*worker.given, *queued]
+                return
+            except OSError as error:
+                if error.errno not in SHORTAGES:
+                    raise unwritable(Path(worker.folder), error) from error
+        # The worker has become idle, or has died, or there is no room for the message just now.
+        for attempt, _ in queued:
+            self._taken_over.tell_not_begun(attempt, never_sent())
+
     def recall(self) -> None:
         """See `Engine`."""
         for worker in self._by_slot.values():
@@ -232,10 +250,16 @@ class LocalEngine:
     def _encoded(self, message: Start, queued: Sequence[tuple[Attempt, Start]]) -> bytes:
         if not queued:
             return encode_message(message)
-        # One that was changed before this look gives back what is queued now: from the next turn on it is known.
+        starts = [message, *(each for _, each in queued)]
+        return encode_message(Starts(starts=starts, word=self._known_word(), seconds=queue_seconds()))
+
+    def _known_word(self) -> bytes:
+        """The halt word as it was at the last look. One that was changed before the first look gives back what is queued now:
+        from the next turn on it is known.
+        """
         if self._halt_word is None:
             self._halt_word = HaltWord(str(self._run_dir.worker_folder(0).parent / HALT_WORD_NAME))
-        return encode_message(Starts(starts=[message, *(each for _, each in queued)], word=self._word, seconds=queue_seconds()))
+        return self._word
 
     def _heard(self, worker: _Worker, told: Told) -> list[EngineEvent]:
         """What a worker told: the trees of what has ended are gone, and if nothing runs on, its locks are free."""
@@ -246,11 +270,16 @@ class LocalEngine:
         left = worker.given = [each for each in worker.given if each[0].start.sequence not in over]
         events: list[EngineEvent] = [*map(QueuedReturned, told.returned)]
         events += [OutcomeArrived(worker.slot, ended.sequence, ended.outcome) for ended in told.ended]
-        if left:
+        if told.running is not None:
             # It runs while those before it are told, or for longer than others wait for it.
             if told.ended:
-                events.append(QueuedBegan(left[0][0].start.sequence))
+                events.append(QueuedBegan(told.running))
                 self._deadlines.watch(left[0][0], worker.process, left[0][1])
+            if told.is_low:
+                events.append(QueueRanLow(told.running))
+            return events
+        # They were sent before this was read, and are about to be given back.
+        if left:
             return events
         # Its last word: it may have the next attempt.
         worker.is_prepared = False

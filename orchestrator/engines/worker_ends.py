@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.launch import CRASH_LOG_NAME
 from orchestrator.workers.log import LOG_NAME, find_log
-from orchestrator.workers.protocol import AttemptClass, Ended, EndReason, LogLine, Outcome, Returned
+from orchestrator.workers.protocol import AttemptClass, Ended, EndReason, LeftAlone, LogLine, Outcome, Returned
 
 _LAST_WORDS_BYTES = 2000
 _LONGEST_LAST_WORDS = 300
@@ -27,7 +27,13 @@ def lines_of(run_dir: RunDir, worker: int, sequence: int) -> list[LogLine] | Non
     None: its log is gone or was emptied, so nobody knows.
     """
     lines = find_log(str(run_dir.worker_folder(worker) / LOG_NAME))
-    return None if lines is None else [line for line in lines if line.sequence == sequence]
+    if lines is None:
+        return None
+    own = [line for line in lines if line.sequence == sequence]
+    # What never reached it, it could not give back by name.
+    if not own and any(isinstance(line, LeftAlone) for line in lines):
+        return [Returned(sequence=sequence)]
+    return own
 
 
 def outcome_in(lines: Sequence[LogLine]) -> Outcome | None:

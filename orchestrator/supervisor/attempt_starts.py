@@ -77,6 +77,10 @@ class AttemptStarts:
         """By worker the last attempt of which the end is known."""
         self._unsent_in_slot: dict[int, _Unsent] = {}
         """Starts of this turn that are not sent yet, behind which others may be queued."""
+        self._admitted_in_slot: dict[int, Admitted] = {}
+        """With what the last one began in each slot behind which nothing was queued: what is queued behind it has the same."""
+        self._more_in_slot: dict[int, list[tuple[Flight, Start]]] = {}
+        """What is queued in this turn behind what runs already, and is not sent yet."""
 
     def start(self, decision: StartAttempt) -> None:
         """Begin the attempt, or decline it. Raises StateUnwritableError."""
@@ -130,6 +134,9 @@ class AttemptStarts:
     def returned(self, flight: Flight) -> None:
         """A queued start was given back: nothing has begun."""
         self._flights.leave(flight)
+        # It was sent when all that was before it in its queue had ended.
+        if not self._flights.has_slot(flight.slot):
+            self._admission.slots.attempt_ended(flight.slot, is_told=True)
         self._run.recorder.add(records.QueuedReturned(job=flight.start.job, index=flight.start.index))
         self._run.happened(StartReturned(flight.item))
 
@@ -148,7 +155,7 @@ class AttemptStarts:
     def note_end(self, flight: Flight, *, is_told: bool) -> None:
         """The end of this attempt is known, so its worker may forget it. `is_told`: that worker has told it."""
         self._recorded_through[flight.start.worker] = flight.start.sequence
-        if self._flights.is_last_in_slot(flight.slot):
+        if not self._flights.has_slot(flight.slot):
             self._admission.slots.attempt_ended(flight.slot, is_told=is_told)
 
     def end_turn(self) -> None:
@@ -162,11 +169,10 @@ class AttemptStarts:
         self._admission.slots.close()
 
     def _queue(self, decision: StartAttempt) -> None:
-        """Queue the attempt behind the one that this turn starts in its slot."""
-        item, job = decision.item, self._run.job(decision.item)
-        front = self._unsent_in_slot.get(decision.slot)
-        # That one was not started after all, or is on its way already.
-        if front is None:
+        """Queue the attempt behind the one that this turn starts in its slot, or that runs there."""
+        item, job, slot = decision.item, self._run.job(decision.item), decision.slot
+        # That one was not started after all, or has ended meanwhile.
+        if not self._flights.has_slot(slot):
             self._run.happened(StartReturned(item))
             return
         ready = self._preparer.prepare_start(job, decision, None)
@@ -174,7 +180,14 @@ class AttemptStarts:
             self._decline(item, ready)
             return
         candidate = self._candidate(decision, ready, None)
-        front.queued.append(self._recorded(candidate, decision, ready, front.admitted))
+        queued = self._recorded(candidate, decision, ready, self._admitted_in_slot[slot])
+        if (front := self._unsent_in_slot.get(slot)) is not None:
+            front.queued.append(queued)
+        elif (more := self._more_in_slot.get(slot)) is not None:
+            more.append(queued)
+        else:
+            self._more_in_slot[slot] = [queued]
+            self._run.recorder.then(partial(self._send_more, slot))
 
     def _candidate(self, decision: StartAttempt, ready: Ready, account: str | None) -> Candidate:
         item, name = decision.item, self._run.name(decision.item)
@@ -185,6 +198,9 @@ class AttemptStarts:
         unsent = self._unsent_in_slot.pop(flight.slot)
         self._unsent.remove(unsent.admitted.locks)
         self._flights.send(flight, message, unsent.admitted.locks, unsent.queued)
+
+    def _send_more(self, slot: int) -> None:
+        self._flights.queue(slot, self._more_in_slot.pop(slot))
 
     def _throttled(self, candidate: Candidate) -> StartDeclined | None:
         """What keeps an attempt from starting while its account is throttled."""
@@ -214,6 +230,7 @@ class AttemptStarts:
         if admitted.has_token:
             self._admission.begin_token(candidate, flight.start)
         self._unsent_in_slot[candidate.slot] = _Unsent(admitted)
+        self._admitted_in_slot[candidate.slot] = admitted
         self._run.recorder.then(partial(self._send, flight, message))
         self._run.tell.started(flight)
 

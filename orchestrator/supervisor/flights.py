@@ -36,7 +36,7 @@ class Flights:
         self._run_dir = run_dir
         self._by_sequence: dict[int, Flight] = {}
         self._in_slot: dict[int, int] = {}
-        """How many of them each slot has, with those that are queued."""
+        """How many of them each slot has that are not over, with those that are queued."""
         self._asks = SideThreads()
         self._after_ask: dict[int, float | None] = {}
         """By sequence of an attempt whose child run was asked to end: the `grace_at_most` of the end that comes next."""
@@ -54,13 +54,17 @@ class Flights:
         self._by_sequence[flight.start.sequence] = flight
         self._in_slot[flight.slot] = self._in_slot.get(flight.slot, 0) + 1
 
-    def is_last_in_slot(self, slot: int) -> bool:
-        """Whether nothing is left in this slot but one attempt, which runs or is over."""
-        return self._in_slot.get(slot, 0) <= 1
+    def has_slot(self, slot: int) -> bool:
+        """Whether an attempt runs in this slot."""
+        return slot in self._in_slot
 
     def send(self, flight: Flight, message: Start, locks: HeldLocks, queued: Sequence[tuple[Flight, Start]] = ()) -> None:
         """Have the attempt run, and then what is queued behind it: their starts are recorded."""
         self._engine.start(flight, message, locks, queued)
+
+    def queue(self, slot: int, queued: Sequence[tuple[Flight, Start]]) -> None:
+        """Have these run after what runs in the slot, and is queued there: their starts are recorded."""
+        self._engine.queue(slot, queued)
 
     def recall(self) -> None:
         """Have all that is queued given back."""
@@ -96,7 +100,7 @@ class Flights:
         flight = self._by_sequence.get(event.sequence)
         if flight is None or flight.is_over:
             return None
-        flight.is_over = True
+        self._mark_over(flight)
         self._after_ask.pop(event.sequence, None)
         match event:
             case OutcomeArrived(outcome=outcome):
@@ -107,11 +111,10 @@ class Flights:
                 assert_never(unknown)
 
     def leave(self, flight: Flight) -> None:
-        """The core hears of the end of this flight: its slot may be used again."""
+        """The core hears of the end of this flight, or that it was given back: its slot may be used again."""
         del self._by_sequence[flight.start.sequence]
-        left = self._in_slot.pop(flight.slot) - 1
-        if left:
-            self._in_slot[flight.slot] = left
+        if not flight.is_over:
+            self._mark_over(flight)
 
     def tell_children(self, request: Request) -> None:
         """Have all child runs do that, too, whose attempts run."""
@@ -149,6 +152,12 @@ class Flights:
         self._asks.close()
         for flight in self._by_sequence.values():
             flight.is_over = True
+
+    def _mark_over(self, flight: Flight) -> None:
+        flight.is_over = True
+        left = self._in_slot.pop(flight.slot) - 1
+        if left:
+            self._in_slot[flight.slot] = left
 
     def _end_child(self, flight: Flight, grace_at_most: float | None) -> None:
         """Its own supervisor ends it in order; what is left of it then, or does not hear, is ended as any other attempt."""

@@ -30,9 +30,9 @@ from orchestrator.core.decisions import (
     Settle,
     StartAttempt,
 )
-from orchestrator.core.events import CancelAsked, Event, OutcomesDurable, RunOpened, TimePassed
+from orchestrator.core.events import CancelAsked, Event, MoreAsked, OutcomesDurable, RunOpened, TimePassed
 from orchestrator.core.states import RunState
-from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived, QueuedBegan, QueuedReturned
+from orchestrator.engines.engine import AttemptLost, Noted, OutcomeArrived, QueuedBegan, QueuedReturned, QueueRanLow
 from orchestrator.errors import StateUnwritableError
 from orchestrator.store.records import CancelTold, RunEnded
 from orchestrator.supervisor.happened import (
@@ -144,6 +144,9 @@ class Loop:
                 self.decide()
                 if (flight := parts.flights.find(sequence)) is not None:
                     parts.starts.began(flight)
+            case QueueRanLow(sequence):
+                if (flight := parts.flights.find(sequence)) is not None:
+                    run.happened(MoreAsked(flight.item))
             case QueuedReturned(sequence):
                 if (flight := parts.flights.find(sequence)) is not None:
                     parts.starts.returned(flight)

@@ -109,7 +109,7 @@ class Parts:
         self.judgements = Judgements(max(2, default_slots()))
         opened.callback(self.judgements.close)
         self.ends = AttemptEnds(run, means, self.settlements, self.limits, self.flights, self.judgements)
-        self.paces = Paces(run, self.engine.most_queued, is_alone=options.nesting is None)
+        self.paces = Paces(run, self.flights, self.engine.most_queued, is_alone=options.nesting is None)
         self.requests = Requests(run, self.missing, self.tokens, self.gates, self.settlements, self.stops)
         self.run_end = RunEnd(run, preparer, contexts, selector, self.tokens, self.stops)
 

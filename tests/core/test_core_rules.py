@@ -164,6 +164,7 @@ class Contest:
             actions += [self.free_resource] * 2
         actions += {"resized": [self.set_slots] * 2, "quick": [self.tell_pace] * 4}.get(self.mood, [])
         actions += [self.give_back] * 3 if run.queued else []
+        actions += [self.ask_more] * (4 if self.mood == "quick" else 1) if run.running else []
         actions += [self.pass_time] * 2 + [self.ask]
         data.draw(st.sampled_from(actions))(data)
 
@@ -187,6 +188,10 @@ class Contest:
         """What is queued in a slot, after an end that was not well, or because its time is over."""
         slot = self.run.running[data.draw(st.sampled_from(self.run.queued))][1]
         self.run.give_back(*[item for item in self.run.queued if self.run.running[item][1] == slot])
+
+    def ask_more(self, data: st.DataObject) -> None:
+        """What runs says that little is queued behind it. Also of what was queued until this very event."""
+        self.run.ask_more(data.draw(st.sampled_from(self.at_work())))
 
     def tell_pace(self, data: st.DataObject) -> None:
         """Mostly of the first job: there is a queue only where nothing else wants to start."""

@@ -42,6 +42,7 @@ from orchestrator.core.events import (
     JoinEnded,
     LeftAlone,
     ListingFailed,
+    MoreAsked,
     OutcomesDurable,
     PaceTold,
     ResourceFreed,
@@ -201,6 +202,10 @@ class CoreDriver:
     def tell_pace(self, job_id: str, queue_length: int) -> None:
         """So many items of the job may be queued behind one."""
         self.feed(PaceTold(self.orders[job_id], queue_length))
+
+    def ask_more(self, item: str) -> None:
+        """It runs, and little is queued behind it."""
+        self.feed(MoreAsked(self.ref(item)))
 
     def _leave(self, item: str) -> None:
         """It runs no more; what is queued behind it begins."""

@@ -52,6 +52,10 @@ class Model(ModelEvents):
                 self.use((order, index), account)
             starts += self.queue_behind(order, free[0], wanting) if is_new else []
             self.see_trial(now)
+        if self.low is not None and not self.is_recalling and self.word(self.low) == "running":
+            slot = self.slot_of[self.low]
+            if self.low not in self.ending and slot < self.slots:
+                starts += self.queue_behind(self.low[0], slot, wanting)
         if not any(self.moves(order) for order in range(len(self.jobs))):
             self.result = self.status(), self.error()
         if (queued := self.queued_jobs()) and not self.is_recalling:
@@ -63,10 +67,13 @@ class Model(ModelEvents):
     def queue_behind(self, order: int, slot: int, wanting: set[int]) -> list[tuple[Ref, int, bool]]:
         """The next items of the job in the same slot, while there are more than all slots could take so."""
         queued: list[tuple[Ref, int, bool]] = []
-        length, most = self.queue_length(order), self.rules[order].max_concurrency
-        while len(queued) < length and self.may_queue(order, wanting):
+        most = self.rules[order].max_concurrency
+        while self.may_queue(order, wanting):
             pending, words = self.refs(order, "pending"), self.jobs[order].words or []
-            if not pending or len(words) - pending[0][1] <= self.slots * length or pending[0] in self.had_attempts:
+            if not pending or pending[0] in self.had_attempts:
+                break
+            in_slot = [ref for ref in self.all_refs("running") if self.slot_of[ref] == slot]
+            if len(in_slot) - 1 >= self.queue_length(order, len(words) - pending[0][1]):
                 break
             if most is not None and len(self.refs(order, "running")) >= most:
                 break

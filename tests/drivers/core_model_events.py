@@ -14,7 +14,7 @@ class ModelEvents(ModelState):
     """A run, event by event: one method for each thing that can happen."""
 
     def apply(self, event: events.Event, now: float) -> None:  # noqa: C901  one table of all events
-        self.asked = []
+        self.asked, self.low = [], None
         match event:
             case events.RunOpened():
                 self.is_open = True
@@ -36,6 +36,8 @@ class ModelEvents(ModelState):
             case events.StartReturned(ref):
                 # Nobody hears of a start that never was; but who asked for its end was told that it has come.
                 self.put(ref, "cancelled" if self.ending.get(ref) == "cancel" else "pending")
+            case events.MoreAsked(ref):
+                self.low = ref
             case events.PaceTold(order, queue_length):
                 self.pace[order] = queue_length
             case events.OutcomesDurable(refs):

@@ -87,6 +87,8 @@ class ModelState:
     had_attempts: set[Ref] = field(default_factory=set)
     """Of items that another supervisor has tried."""
     is_recalling: bool = False
+    low: Ref | None = None
+    """Of this event: what runs with little queued behind it."""
 
     @classmethod
     def of(
@@ -236,10 +238,12 @@ class ModelState:
             return False
         return wanting <= {order}
 
-    def queue_length(self, order: int) -> int:
+    def queue_length(self, order: int, left: int) -> int:
+        """How many of the job may be queued in each slot, of which so many are left: half of them in all at most."""
         most = self.rules[order].max_concurrency
         pace = self.pace.get(order, 0)
-        return pace if most is None else min(pace, most // self.slots - 1)
+        share = int(left / 2 / self.slots + 0.5)
+        return min(pace, share) if most is None else min(pace, share, most // self.slots - 1)
 
     def has_lane_room(self, order: int) -> bool:
         if not self.fast_slots:

@@ -78,6 +78,17 @@ class EngineDriver:
         self.engine.start(attempts[0], messages[0], locks or HeldLocks(()), queued)
         return attempts
 
+    def add(self, *argvs: Sequence[str]) -> list[OneAttempt]:
+        """Have these commands run after what the worker runs."""
+        attempts = [self.attempt(worker=self._next_worker - 1, is_queued=True) for _ in argvs]
+        messages = [self.message(attempt, *argv) for attempt, argv in zip(attempts, argvs, strict=True)]
+        self.engine.queue(0, list(zip(attempts, messages, strict=True)))
+        return attempts
+
+    def ends_and_returns(self) -> list[tuple[str, int]]:
+        """What became of each attempt at last, in order."""
+        return [each for each in self.what_became() if each[0] not in ("QueuedBegan", "QueueRanLow")]
+
     def what_became(self) -> list[tuple[str, int]]:
         """What was told of each attempt, in order; notes apart."""
         return [(type(event).__name__, event.sequence) for event in self.told if not isinstance(event, Noted)]

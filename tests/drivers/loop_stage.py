@@ -287,6 +287,13 @@ class QueuedStage(Stage):
                 told_by(engine, item)
         return engine.tell_ended()
 
+    def run_low(self) -> Iterable[Happened]:
+        """All that runs in slots with queues succeeds, until half of a queue has begun."""
+        world = self.stories.world
+        while world.queued and not world.low:
+            self.stories.engine.ok(world.first_with_queue)
+        return self.stories.engine.tell_ended()
+
     def give_back(self) -> Iterable[Happened]:
         """The workers give back what is queued, each for a reason of its own."""
         self.stories.world.recall()

@@ -20,6 +20,7 @@ from orchestrator.engines.engine import (
     OutcomeArrived,
     QueuedBegan,
     QueuedReturned,
+    QueueRanLow,
     ReadyWorker,
 )
 from orchestrator.store.records import WorkerStarted
@@ -69,6 +70,8 @@ class _Running(msgspec.Struct):
     kept: int
     queued: list[tuple[Attempt, Start]]
     may_go_on: bool = True
+    low: int = 0
+    """Once so few are queued, more are asked for; negative: they were."""
 
 
 class World:
@@ -86,6 +89,8 @@ class World:
         self._last_told: AttemptOver | None = None
         self.returned: list[int] = []
         """Queued starts that were given back, and nobody has heard of it yet."""
+        self.low: list[int] = []
+        """Attempts that run with little queued behind them, and nobody has heard of it yet."""
         self.is_supervised = True
 
     @property
@@ -107,6 +112,10 @@ class World:
         """The items that are queued behind those that run, in the order of their slots' starts."""
         return [message.item for each in self._running.values() for _, message in each.queued]
 
+    def queued_in(self, slot: int) -> list[str]:
+        """The items that are queued in this slot, in order."""
+        return [m.item for each in self._running.values() if each.attempt.slot == slot for _, m in each.queued]
+
     @property
     def first_with_queue(self) -> str:
         """The item that runs and has something queued behind it; the first of them."""
@@ -117,7 +126,16 @@ class World:
         assert attempt.slot not in self.slots, f"slot {attempt.slot} is taken"
         with locks as descriptors:
             copies = [os.dup(fd) for fd in descriptors]
-        self._run(_Running(attempt, message, copies, locks.kept_count, list(queued)))
+        self._run(_Running(attempt, message, copies, locks.kept_count, list(queued), low=len(queued) // 2))
+
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
+        """These follow what runs in the slot, unless they come too late, or nothing may follow it any more."""
+        running = next((each for each in self._running.values() if each.attempt.slot == slot), None)
+        if running is None or not running.may_go_on or not self.is_supervised:
+            self.returned += [attempt.start.sequence for attempt, _ in queued]
+        else:
+            running.queued += queued
+            running.low = len(running.queued) // 2
 
     def end(self, item: str, came_to: Outcome) -> None:
         """The attempt of `item` ends: its locks are free, or those of what begins now; its outcome waits for a supervisor."""
@@ -131,7 +149,7 @@ class World:
         if ended.queued and ended.may_go_on and self.is_supervised:
             del self._running[sequence]
             attempt, message = ended.queued.pop(0)
-            self._run(_Running(attempt, message, ended.locks, ended.kept, ended.queued))
+            self._run(_Running(attempt, message, ended.locks, ended.kept, ended.queued, low=ended.low))
         else:
             self.give_back(ended)
             self._let_go(item)
@@ -147,6 +165,7 @@ class World:
         """What is queued behind this is never begun."""
         self.returned += [attempt.start.sequence for attempt, _ in running.queued]
         running.queued.clear()
+        running.may_go_on = False
 
     def recall(self, sequence: int | None = None) -> None:
         """All that is queued is given back, in every slot or in that in which this is queued."""
@@ -195,6 +214,9 @@ class World:
     def _run(self, running: _Running) -> None:
         self._running[running.attempt.start.sequence] = running
         self.started.append(running.message.item)
+        if running.attempt.start.is_queued and len(running.queued) <= running.low:
+            self.low.append(running.attempt.start.sequence)
+            running.low = -1
         self.most_at_once = max(self.most_at_once, len(self._running))
 
     def _let_go(self, item: str) -> int:
@@ -287,6 +309,13 @@ class MemoryEngine:
             self._mine[each.start.sequence] = each
         self.world.begin(attempt, message, locks, queued)
 
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
+        """It follows in the world what runs in the slot."""
+        for each, _ in queued:
+            self._mine[each.start.sequence] = each
+        self.world.queue(slot, queued)
+        assert len(self.world.queued_in(slot)) <= self.most_queued
+
     def recall(self) -> None:
         """Nothing that is queued begins any more."""
         self.world.recall()
@@ -373,6 +402,8 @@ class MemoryEngine:
             if over is not None:
                 del self._mine[sequence]
                 told.append(msgspec.structs.replace(over, slot=attempt.slot))
+        told += [QueueRanLow(sequence) for sequence in self.world.low if self.world.has(sequence)]
+        self.world.low.clear()
         return told
 
     def _lost(self, attempt: Attempt) -> AttemptLost:

@@ -18,7 +18,7 @@ from orchestrator.engines.onlookers import runs_now
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.locks.lock_file import try_take
 from orchestrator.workers.log import read_log
-from orchestrator.workers.protocol import AttemptClass, Begun, EndReason, Returned
+from orchestrator.workers.protocol import AttemptClass, Begun, EndReason, LeftAlone, Returned
 
 WELL = ("/bin/true",)
 BADLY = ("/bin/false",)
@@ -44,8 +44,8 @@ def wait_until_begun(engine: EngineDriver, sequence: int) -> None:
 
 def test_they_run_one_after_the_other_and_are_told_at_once(engine: EngineDriver) -> None:
     engine.begin_all(WELL, WELL, WELL)
-    engine.wait()
-    assert engine.what_became() == [("OutcomeArrived", number) for number in range(3)]
+    engine.until_told("OutcomeArrived", 2)
+    assert engine.ends_and_returns() == [("OutcomeArrived", number) for number in range(3)]
     assert begun(engine) == [0, 1, 2]
 
 
@@ -74,7 +74,7 @@ def test_a_failure_gives_back_what_is_queued_behind_it_and_lets_no_other_worker_
 def test_a_failure_of_one_behind_which_nothing_is_queued_lets_no_other_worker_go_on(engine: EngineDriver) -> None:
     halt = engine.run_dir.worker_folder(0).parent / "halt"
     engine.begin_all(WELL, WELL)
-    engine.wait()
+    engine.until_told("OutcomeArrived", 1)
     word = halt.read_bytes()
     engine.begin(*BADLY)
     engine.wait()
@@ -84,15 +84,15 @@ def test_a_failure_of_one_behind_which_nothing_is_queued_lets_no_other_worker_go
 def test_nothing_begins_that_was_queued_before_a_failure_was_heard_of(engine: EngineDriver) -> None:
     """Another worker has changed the word, and its end is still to be read: this supervisor knows nothing of it, and goes on."""
     engine.begin_all(WELL, WELL)
-    engine.wait()
+    engine.until_told("OutcomeArrived", 1)
     (engine.run_dir.worker_folder(0).parent / "halt").write_bytes(b"changed!")
     engine.begin_all(WELL, WELL)
-    engine.wait()
-    assert engine.what_became()[2:] == [("QueuedReturned", 3), ("OutcomeArrived", 2)]
+    engine.until_told("OutcomeArrived", 2)
+    assert engine.ends_and_returns()[2:] == [("QueuedReturned", 3), ("OutcomeArrived", 2)]
     # By the next turn it has read all that was sent before.
     engine.begin_all(WELL, WELL)
-    engine.wait()
-    assert engine.what_became()[4:] == [("OutcomeArrived", 4), ("OutcomeArrived", 5)]
+    engine.until_told("OutcomeArrived", 5)
+    assert engine.ends_and_returns()[4:] == [("OutcomeArrived", 4), ("OutcomeArrived", 5)]
 
 
 def test_nothing_queued_begins_once_the_halt_word_was_changed(engine: EngineDriver) -> None:
@@ -139,7 +139,7 @@ def test_of_a_queue_of_which_the_last_lasts_the_others_are_told_and_that_it_runs
         seconds *= 2
         attempts = queue_that_waits(engine, monkeypatch, seconds)
     first, last = (attempt.start.sequence for attempt in attempts)
-    assert engine.what_became()[-2:] == [("OutcomeArrived", first), ("QueuedBegan", last)]
+    assert engine.what_became()[-3:] == [("OutcomeArrived", first), ("QueuedBegan", last), ("QueueRanLow", last)]
     engine.engine.end(attempts[1], EndReason.CANCEL, None)
     engine.until_told("OutcomeArrived", last)
 
@@ -148,8 +148,8 @@ def test_what_is_recalled_is_given_back_at_once_and_what_runs_is_told(engine: En
     attempts = engine.begin_all(WELL, LONG, WELL)
     wait_until_begun(engine, 1)
     engine.engine.recall()
-    engine.wait()
-    assert engine.what_became() == [("QueuedReturned", 2), ("OutcomeArrived", 0), ("QueuedBegan", 1)]
+    engine.until_told("QueuedReturned", 2)
+    assert engine.what_became() == [("OutcomeArrived", 0), ("QueuedBegan", 1), ("QueueRanLow", 1), ("QueuedReturned", 2)]
     engine.engine.end(attempts[1], EndReason.CANCEL, None)
     engine.until_told("OutcomeArrived", 1)
 
@@ -170,7 +170,7 @@ def test_a_killed_worker_loses_what_ran_and_nothing_that_was_queued(engine: Engi
     assert engine.worker is not None
     os.kill(engine.worker.pid, signal.SIGKILL)
     engine.until_told("AttemptLost", 1)
-    assert engine.what_became() == [("QueuedReturned", 2), ("OutcomeArrived", 0), ("AttemptLost", 1)]
+    assert sorted(engine.ends_and_returns()) == [("AttemptLost", 1), ("OutcomeArrived", 0), ("QueuedReturned", 2)]
 
 
 def test_nothing_queued_begins_once_the_supervisor_is_gone_and_the_next_one_finds_that(engine: EngineDriver) -> None:
@@ -223,3 +223,81 @@ def test_of_a_killed_worker_without_a_log_all_that_it_was_given_is_lost(engine: 
     os.kill(engine.worker.pid, signal.SIGKILL)
     for sequence in range(3):
         engine.until_told("AttemptLost", sequence)
+
+
+def stands_at_a_gate(engine: EngineDriver) -> tuple[str, ...]:
+    """A command that runs until the gate is opened."""
+    return ("/bin/sh", "-c", f"until [ -e {engine.root}/gate ]; do sleep 0.01; done")
+
+
+def test_what_is_added_while_others_run_follows_them_under_the_locks_that_they_have(engine: EngineDriver) -> None:
+    lock = try_take(str(engine.root / "slot.lock"), "", engine.root)
+    assert lock is not None
+    engine.begin(*stands_at_a_gate(engine), locks=HeldLocks([lock]))
+    engine.add(WELL, LONG)
+    (engine.root / "gate").touch()
+    wait_until_begun(engine, 2)
+    assert try_take(str(engine.root / "slot.lock"), "", engine.root) is None
+    os.kill(engine.worker.pid, signal.SIGTERM) if engine.worker is not None else None
+    engine.until_told("OutcomeArrived", 2)
+    assert begun(engine) == [0, 1, 2]
+    assert engine.ends_and_returns() == [("OutcomeArrived", number) for number in range(3)]
+
+
+def test_what_is_added_when_all_has_ended_is_given_back_and_the_worker_takes_the_next(engine: EngineDriver) -> None:
+    engine.begin(*WELL)
+    assert select.select(engine.engine.sources(), [], [], LIMIT_SECONDS)[0], "its end is told, and not heard"
+    first, second = (attempt.start.sequence for attempt in engine.add(WELL, WELL))
+    engine.until_told("QueuedReturned", second)
+    assert engine.what_became() == [("OutcomeArrived", 0), ("QueuedReturned", first), ("QueuedReturned", second)]
+    engine.begin(*WELL)
+    engine.until_told("OutcomeArrived", 3)
+    assert begun(engine) == [0, 3]
+
+
+def test_what_is_added_behind_one_that_goes_on_alone_is_given_back_at_once(engine: EngineDriver) -> None:
+    attempts = engine.begin_all(LONG, WELL)
+    wait_until_begun(engine, 0)
+    engine.engine.recall()
+    engine.add(WELL)
+    engine.until_told("QueuedReturned", 2)
+    assert engine.what_became() == [("QueuedReturned", 1), ("QueuedReturned", 2)]
+    engine.engine.end(attempts[0], EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", 0)
+    assert begun(engine) == [0]
+
+
+def test_what_is_added_after_a_failure_of_which_nobody_has_heard_never_begins(engine: EngineDriver) -> None:
+    engine.begin(*stands_at_a_gate(engine))
+    engine.add(WELL)
+    engine.engine.sources()
+    (engine.run_dir.worker_folder(0).parent / "halt").write_bytes(b"changed!")
+    engine.add(WELL)
+    (engine.root / "gate").touch()
+    engine.until_told("OutcomeArrived", 0)
+    assert engine.what_became() == [("QueuedReturned", 1), ("QueuedReturned", 2), ("OutcomeArrived", 0)]
+
+
+def test_what_is_added_for_a_worker_that_is_dead_has_not_begun(engine: EngineDriver) -> None:
+    engine.begin(*LONG)
+    wait_until_begun(engine, 0)
+    assert engine.worker is not None
+    os.kill(engine.worker.pid, signal.SIGKILL)
+    engine.add(WELL)
+    engine.until_told("AttemptLost", 0)
+    engine.add(WELL)
+    engine.until_told("OutcomeArrived", 2)
+    assert ("QueuedReturned", 1) in engine.what_became()
+
+
+def test_what_a_supervisor_could_not_send_any_more_does_not_wait_for_what_runs(engine: EngineDriver) -> None:
+    running = engine.begin(*LONG)
+    wait_until_begun(engine, 0)
+    unsent = engine.attempt(worker=0, is_queued=True)
+    engine.next_supervisor()
+    log = str(engine.run_dir.worker_folder(0) / "log")
+    wait_until(lambda: LeftAlone(sequence=0) in read_log(log), "the worker has seen that it is alone")
+    running, _ = (engine.resume(attempt, slot) for slot, attempt in enumerate((running, unsent)))
+    assert engine.what_became() == [("OutcomeArrived", unsent.start.sequence)]
+    engine.engine.end(running, EndReason.CANCEL, None)
+    engine.until_told("OutcomeArrived", 0)

@@ -1,14 +1,19 @@
-"""Which items may be queued: a job says nothing that is asked at a start, or that looks at what an attempt has done."""
+"""Which items may be queued: of a job that says nothing that is asked at a start, or that looks at what an attempt has done, and
+as long as those before them were short.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import msgspec
 import pytest
+from drivers.memory_engine import failed, ok
 
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import AgentAction, CommandAction, Job, Workspace
-from orchestrator.supervisor.paces import _is_plain
+from orchestrator.supervisor.paces import Paces, _is_plain
 from orchestrator.workers.protocol import Limits
 
 A_TEMPLATE = Template("x", "text")
@@ -43,3 +48,35 @@ def test_what_only_says_how_it_runs_keeps_no_item_from_a_queue(key: str, value: 
 )
 def test_what_is_asked_at_a_start_or_looks_at_its_end_keeps_items_from_a_queue(key: str, value: Any) -> None:
     assert not _is_plain(Job(**{"id": "a", "action": PLAIN.action, key: value}))
+
+
+LONG, SHORT = 1.0, 0.01
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        # Two tell how long others last, one does not.
+        ([SHORT], []),
+        ([SHORT, SHORT], [7]),
+        ([LONG] + [SHORT] * 2, []),
+        ([SHORT, SHORT, LONG], [7, 0]),
+        ([SHORT] * 8 + [0.5], [7]),
+        # After one that failed some ten must have gone well.
+        ([SHORT, SHORT, None] + [SHORT] * 9, [7, 0]),
+        ([SHORT, SHORT, None] + [SHORT] * 10, [7, 0, 7]),
+    ],
+)
+def test_items_are_queued_as_long_as_the_last_ones_were_short(ends: list[float | None], told: list[int]) -> None:
+    """`ends`: how long each lasted; None: it failed."""
+    heard: list[int] = []
+    run = SimpleNamespace(
+        jobs=[PLAIN],
+        jobs_file=SimpleNamespace(run=SimpleNamespace(min_free_memory=None)),
+        happened=lambda *events: heard.extend(event.queue_length for event in events),
+    )
+    paces = Paces(cast(Any, run), [], 7, is_alone=True)
+    for seconds in ends:
+        came_to = failed(1) if seconds is None else msgspec.structs.replace(ok(), duration_seconds=seconds)
+        paces.attempt_ended(cast(Any, SimpleNamespace(item=(0, 0))), came_to)
+    assert heard == told

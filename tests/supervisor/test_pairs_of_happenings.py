@@ -77,6 +77,7 @@ def end_first(how: Callable[[MemoryEngine, str], None]) -> Happening:
 BESIDE_QUEUES: dict[str, Callable[[QueuedStage], Iterable[Happened]]] = {
     "the next of a queue began": lambda stage: stage.go_on(MemoryEngine.tells),
     "the next of a queue began, and lasts": lambda stage: stage.go_on(MemoryEngine.lasts),
+    "half of a queue began": QueuedStage.run_low,
     "queued starts came back": QueuedStage.give_back,
     "what is queued was cancelled": QueuedStage.cancel_queued,
     "an attempt succeeded": end_first(MemoryEngine.ok),

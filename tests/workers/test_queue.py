@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.workers import queue
-from orchestrator.workers.halt_word import HALT_WORD_NAME, HaltWord
-from orchestrator.workers.protocol import AttemptClass, Ended, Limits, Outcome, Start, Starts, Told
+from orchestrator.workers.halt_word import HALT_WORD_NAME
+from orchestrator.workers.protocol import AttemptClass, Ended, Limits, MoreStarts, Outcome, Start, Starts, Told
 
 SECONDS = 0.1
+WORD = b"the word"
 
 
 class Clock:
@@ -34,11 +35,9 @@ def five(tmp_path: Path, clock: Clock) -> queue.StartQueue:
     """A queue of which the first of five starts has begun."""
     assert clock.now
     (tmp_path / "0").mkdir()
-    word = HaltWord(str(tmp_path / HALT_WORD_NAME))
-    word.change()
+    (tmp_path / HALT_WORD_NAME).write_bytes(WORD)
     made = queue.StartQueue(str(tmp_path / "0"))
-    made.take(Starts(starts=[start(number) for number in range(5)], word=word.read(), seconds=SECONDS))
-    word.close()
+    made.take(Starts(starts=[start(number) for number in range(5)], word=WORD, seconds=SECONDS))
     return made
 
 
@@ -85,13 +84,67 @@ def test_an_end_is_told_no_later_than_so_though_others_stay_queued(five: queue.S
     five.keep(ended(0))
     five.begin_next()
     clock.now += 0.6 * SECONDS
-    five.keep(ended(1))
-    five.begin_next()
     assert five.seconds_to_tell == pytest.approx(0.4 * SECONDS)
     clock.now += 0.6 * SECONDS
     assert five.seconds_to_tell == 0.0
-    assert five.take_ended(running=2) == Told(ended=[ended(0), ended(1)], running=2, returned=[])
+    assert five.take_ended(running=1) == Told(ended=[ended(0)], running=1, returned=[])
     assert five.seconds_to_tell is None
     # The rest is told, or given back, as ever.
-    five.keep(ended(2))
-    assert five.take_told(running=None) == Told(ended=[ended(2)], running=None, returned=[3, 4])
+    five.keep(ended(1))
+    assert five.take_told(running=None) == Told(ended=[ended(1)], running=None, returned=[2, 3, 4])
+
+
+def begin(five: queue.StartQueue, *numbers: int) -> None:
+    """Those before these have ended well, and these begin, one after the other."""
+    for number in numbers:
+        following = five.begin_next()
+        assert following is not None
+        assert following.sequence == number
+        five.keep(ended(number - 1))
+
+
+def test_half_of_a_queue_has_begun_and_that_is_told_at_once_and_what_comes_then_follows(five: queue.StartQueue) -> None:
+    begin(five, 1)
+    assert five.seconds_to_tell != 0.0
+    begin(five, 2)
+    assert five.seconds_to_tell == 0.0
+    assert five.take_ended(running=2) == Told(ended=[ended(0), ended(1)], running=2, returned=[], is_low=True)
+    # Once: more may be there that comes, or not.
+    begin(five, 3)
+    assert five.seconds_to_tell != 0.0
+    five.add(MoreStarts(starts=[start(5), start(6), start(7)], word=WORD, seconds=SECONDS))
+    begin(five, 4, 5)
+    assert five.take_ended(running=5) == Told(ended=[ended(2), ended(3), ended(4)], running=5, returned=[], is_low=True)
+
+
+def test_what_is_added_comes_back_with_what_was_queued_if_the_word_was_changed(five: queue.StartQueue) -> None:
+    five.add(MoreStarts(starts=[start(5)], word=b"newer", seconds=SECONDS))
+    five.halt()
+    assert five.begin_next() is None
+    assert five.take_told(running=None).returned == [1, 2, 3, 4, 5]
+
+
+def test_what_comes_when_the_time_of_others_is_over_is_given_back_too(five: queue.StartQueue, clock: Clock) -> None:
+    clock.now += 1.1 * SECONDS
+    five.take_told(running=0)
+    five.add(MoreStarts(starts=[start(5)], word=WORD, seconds=SECONDS))
+    assert five.patience == 0.0
+
+
+def test_what_runs_by_itself_may_get_a_queue_whose_time_begins_then(five: queue.StartQueue, clock: Clock) -> None:
+    five.take_told(running=None)
+    assert five.take(start(9)).sequence == 9
+    clock.now += 9 * SECONDS
+    five.add(MoreStarts(starts=[start(10)], word=WORD, seconds=SECONDS))
+    assert five.patience == pytest.approx(SECONDS)
+
+
+def test_after_hundreds_in_a_row_no_more_are_asked_for(five: queue.StartQueue) -> None:
+    running, last = 0, 4
+    while five.starts:
+        running += 1
+        begin(five, running)
+        if five.take_ended(running=running).is_low:
+            last += 1
+            five.add(MoreStarts(starts=[start(last)], word=WORD, seconds=SECONDS))
+    assert queue.MOST_IN_A_ROW <= running <= queue.MOST_IN_A_ROW + 4

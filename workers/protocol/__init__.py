@@ -6,7 +6,7 @@ socket. The names stand in four modules and are handed on here; how an agent's o
 
 from __future__ import annotations
 
-from .log_lines import Begun, LogLine, Returned, SessionSeen, Spawned
+from .log_lines import Begun, LeftAlone, LogLine, Returned, SessionSeen, Spawned
 from .messages import (
     BORROW_LOCK_NAME,
     HURRIED_GRACE_SECONDS,
@@ -20,6 +20,7 @@ from .messages import (
     ByFile,
     End,
     Ended,
+    MoreStarts,
     Recall,
     Start,
     Starts,
@@ -66,8 +67,10 @@ __all__ = [
     "Ended",
     "Expectation",
     "Holding",
+    "LeftAlone",
     "Limits",
     "LogLine",
+    "MoreStarts",
     "Outcome",
     "Recall",
     "ResetSource",

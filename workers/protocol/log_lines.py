@@ -51,5 +51,12 @@ class Returned(msgspec.Struct, frozen=True, tag="returned", kw_only=True):
     sequence: int
 
 
-LogLine = Begun | Spawned | SessionSeen | Ended | Returned
+class LeftAlone(msgspec.Struct, frozen=True, tag="left", kw_only=True):
+    """Last line of a worker's log but for the end of what runs: its supervisor is gone, and nothing more begins."""
+
+    sequence: int
+    """Of what runs."""
+
+
+LogLine = Begun | Spawned | SessionSeen | Ended | Returned | LeftAlone
 """Every line of a worker's log is one of these as JSON, a space, and the CRC-32 of the JSON in eight hex digits."""

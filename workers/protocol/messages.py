@@ -92,6 +92,16 @@ class Starts(msgspec.Struct, frozen=True, tag="starts", kw_only=True):
     seconds: float
 
 
+class MoreStarts(msgspec.Struct, frozen=True, tag="more", kw_only=True):
+    """Queue these behind what runs, under the locks that it has, as those of `Starts` are; if nothing runs any more, or nothing
+    may be queued behind it, they are given back.
+    """
+
+    starts: list[Start]
+    word: bytes
+    seconds: float
+
+
 class Recall(msgspec.Struct, frozen=True, tag="recall"):
     """Give back at once what is queued."""
 
@@ -119,12 +129,13 @@ class Told(msgspec.Struct, frozen=True, tag="told", kw_only=True):
     """A worker's answer to `Starts`, in order: what has ended, what runs on (its sequence), what is given back and never begins.
 
     Once nothing runs on, the locks are let go. What runs on, if nothing is queued behind it any more, is told by `Ended`, as the
-    end of a single `Start` is.
+    end of a single `Start` is. `is_low`: half of what was queued has begun, so `MoreStarts` may come.
     """
 
     ended: list[Ended]
     running: int | None
     returned: list[int]
+    is_low: bool = False
 
 
 class ByFile(msgspec.Struct, frozen=True, tag="by_file", kw_only=True):
