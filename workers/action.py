@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from .attempt_end import AttemptEnd, end_of, not_started, with_oom_kills_told
+from .attempt_end import AttemptEnd, accepted, end_of, not_started, with_oom_kills_told
 from .course import Course, timeout_at
 from .faultpoints import fault_point
 from .files import creates
@@ -77,6 +77,8 @@ class ActionRunner:
         if start.agent is not None and start.agent.session_id is not None:
             self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
         course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
+        if start.limits.ok_exit_codes:
+            course.end = accepted(course.end, start)
         course.add_process(watch)
         # The report comes before the captures are cut and moved: it reads what is left to read of them.
         if start.agent is not None and onlooker is not None:

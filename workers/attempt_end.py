@@ -48,6 +48,12 @@ def end_of(status: int, ended_by: EndReason | None, start: Start, used_bytes: in
     return AttemptEnd(AttemptClass.COMMAND_FAILED, words, exit_code, number)
 
 
+def accepted(end: AttemptEnd, start: Start) -> AttemptEnd:
+    """The end of a command, which may succeed with other exit codes than 0."""
+    is_ok = end.ended_by is None and end.exit_code in start.limits.ok_exit_codes
+    return AttemptEnd(AttemptClass.OK, "", end.exit_code) if is_ok else end
+
+
 def with_oom_kills_told(end: AttemptEnd, before: OomKills | None) -> AttemptEnd:
     """The end, with what may explain a failure that is none of ours: processes that the kernel has killed since `before`."""
     # Most attempts succeed: these pay for no look.

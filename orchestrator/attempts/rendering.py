@@ -36,7 +36,7 @@ from orchestrator.system.digests import sha256_hex
 from orchestrator.system.own_command import own_argv
 from orchestrator.workers.byte_text import bytes_of_text, comparable_json, encode_json
 from orchestrator.workers.protocol import Creates
-from orchestrator.workers.shell import SHELL, script_argv
+from orchestrator.workers.shell import SHELL, argv_of_file, interpreter_of, script_argv
 
 if TYPE_CHECKING:
     from orchestrator.attempts.replay.archive import CapsuleAttempt
@@ -246,7 +246,7 @@ def _action(
                 raise ItemRefused("command: the program is empty")
             return _Action(argv)
         case ShellAction(script=template):
-            return _shell(rendered_text(template, context, "shell"))
+            return _shell(rendered_text(template, context, "shell"), job.shell_program)
         case AgentAction():
             agents, files = surroundings.agents, surroundings.files
             work, call, does = agent_work(job, context, declared, agents, cwd=works_in, folder=folder, files=files)
@@ -272,10 +272,21 @@ def _variables(
     return {name: _variable(name, template, context) for name, template in {**run_env, **job_env}.items()}
 
 
-def _shell(script: str) -> _Action:
+def _shell(script: str, program: tuple[str, ...]) -> _Action:
     refuse_nul(script, "the script")
+    size = size_in_bytes(script, "the script")
+    if script.startswith("#!"):
+        # Whitespace may stand behind the name: then the kernel takes all of it for one argument.
+        return _Action([word.rstrip() for word in interpreter_of(script)], script)
+    if program and size <= ARGUMENT_BYTES:
+        return _Action([*program, script])
+    if program:
+        argv = argv_of_file(program)
+        if argv is None:
+            raise ItemRefused(f"the script is {size} bytes; as an argument of {program[0]} it may have {ARGUMENT_BYTES}")
+        return _Action(argv, script)
     # Before scripts were run with `-e` they were recorded without it, and the same script is the same work.
-    if size_in_bytes(script, "the script") > ARGUMENT_BYTES:
+    if size > ARGUMENT_BYTES:
         return _Action(list(SHELL), script, recorded_argv=["/bin/sh"])
     return _Action(script_argv(script), recorded_argv=["/bin/sh", "-c", script])
 

@@ -23,7 +23,7 @@ from orchestrator.jobsfile.language.decode import decode
 from orchestrator.jobsfile.language.problems import Place, Problems
 from orchestrator.jobsfile.language.quantities import parse_duration
 from orchestrator.jobsfile.language.suggestions import describe, did_you_mean
-from orchestrator.jobsfile.language.template import TemplateKind
+from orchestrator.jobsfile.language.template import Template, TemplateKind
 from orchestrator.jobsfile.language.values import ValueRefused, check_token
 from orchestrator.jobsfile.model import (
     AgentAction,
@@ -49,6 +49,7 @@ from orchestrator.jobsfile.template_fields import (
     compile_written,
 )
 from orchestrator.workers.lazy_pattern import lazy_pattern
+from orchestrator.workers.shell import SHELLS, interpreter_of, is_shell_program
 
 JobFields = dict[str, Any]
 """Attributes of `model.Job` by name, as far as a table gives them; a value may be WRONG. `action` has command, shell or gate."""
@@ -100,6 +101,8 @@ def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
     """What the job does, or WRONG: of the key of its action, which is right by itself."""
     if key == "shell":
         script = compile_written(value, "shell", "a command line", (*place, key), problems)
+        if script is not WRONG and script.source.startswith("#!") and not _is_for_a_shell(script, (*place, key), problems):
+            return WRONG
         return script if script is WRONG else ShellAction(script=script)
     if key == "gate":
         question = compile_written(value, "text", "a question", (*place, key), problems)
@@ -117,6 +120,27 @@ def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
     if not value[0]:
         problems.tell((*place, key, 0), "expected a program, got an empty string")
     return WRONG if argv is WRONG else CommandAction(argv=argv)
+
+
+def _is_for_a_shell(script: Template, place: Place, problems: Problems) -> bool:
+    """Whether what its `#!` names reads our quotes as they are meant; tells if not, or if it names nothing."""
+    words = " ".join(interpreter_of(script.source)).split()
+    if not words:
+        problems.tell(place, "its #! names no program")
+        return False
+    # Another language has other quotes; a script without values is its own.
+    if script.is_static or any(word.rpartition("/")[2] in SHELLS for word in words):
+        return True
+    problems.tell(place, f"values are quoted for a shell, and {words[-1]} is none: give it values by env, and read them there")
+    return False
+
+
+def _shell_program(value: list[str], place: Place, problems: Problems) -> Any:
+    if is_shell_program(value):
+        return tuple(value)
+    words = f'a shell ({", ".join(SHELLS)}), its options and -c, such as ["bash", "-euo", "pipefail", "-c"]'
+    problems.tell(place, f"expected {words}: values are quoted for that")
+    return WRONG
 
 
 def _field(key: str, value: Any, place: Place, problems: Problems) -> Any:
@@ -281,6 +305,7 @@ _BUILDERS: dict[str, Callable[[Any, Place, Problems], Any]] = {
     "on_reject": _on_reject,
     "workspace": _workspace,
     "prompt_file": _prompt_file,
+    "shell_program": _shell_program,
     "args": compile_list,
     "artifacts": compile_list,
 }

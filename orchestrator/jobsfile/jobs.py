@@ -44,6 +44,7 @@ from orchestrator.jobsfile.model import (
     ListSource,
     MatrixSource,
     OnReject,
+    ShellAction,
     WorkflowAction,
     templates_in,
 )
@@ -78,6 +79,7 @@ def build_jobs(
     same_name: dict[str, str] = {}
     for id_, job in jobs.items():
         job.check_action()
+        job.check_command()
         # Before the names: it reads the prompt file, which is a template of the job like any other.
         job.check_agent(around)
         job.check_names(inputs)
@@ -153,6 +155,14 @@ class _JobChecks:
         """Tell that it does nothing."""
         if "action" not in self._fields:
             self._tell(None, "no action: a job has one of command, shell, agent, gate, workflow and land")
+
+    def check_command(self) -> None:
+        """Tell keys of the job's own table that are about a command or a script, where it has none."""
+        action = self._fields.get("action", WRONG)
+        if action is not WRONG and "shell_program" in self._own and not isinstance(action, ShellAction):
+            self._tell("shell_program", "says what runs a script, and this job has no shell")
+        if "ok_exit_codes" in self._own and isinstance(action, AgentAction | WorkflowAction | LandAction):
+            self._tell("ok_exit_codes", "is about the exit code of a command, and this job has none")
 
     def check_agent(self, around: Surroundings) -> None:
         """Tell what is wrong about its agent, or about an agent that it does not have; and where it works."""

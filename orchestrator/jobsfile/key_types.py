@@ -90,6 +90,9 @@ Devices = Annotated[
         },
     ),
 ]
+ExitCodes = Annotated[
+    tuple[Annotated[int, Meta(ge=0, le=255)], ...], Meta(min_length=1, description="a list of exit codes, from 0 to 255")
+]
 Argv = Annotated[
     list[str],
     Meta(

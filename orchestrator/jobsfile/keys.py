@@ -39,6 +39,7 @@ from orchestrator.jobsfile.key_types import (
     Done,
     Duration,
     Environment,
+    ExitCodes,
     Failures,
     Flag,
     Fraction,
@@ -151,7 +152,7 @@ class JobTable(AgentKeys, kw_only=True):
     command: Argv | None = None
     """Action: a program and its arguments, without a shell. Each is a template; a lone `{{ list }}` becomes several."""
     shell: Script | None = None
-    """Action: a script for `/bin/sh -e`. Each `{{ }}` is quoted for the shell, so none may stand inside quotes."""
+    """Action: a script for `/bin/sh -e`, or what its `#!` names. Each `{{ }}` is quoted for the shell: none stands in quotes."""
     gate: Script | None = None
     """Action: a question (a template) that somebody answers, here on the terminal or with `approve`. What needs it waits."""
     workflow: Name | None = None
@@ -190,6 +191,10 @@ class JobTable(AgentKeys, kw_only=True):
     """How long one attempt may take."""
     grace: Duration | None = None
     """How long a command that is told to end (SIGTERM) has before it is killed (SIGKILL)."""
+    ok_exit_codes: ExitCodes | None = None
+    """Exit codes with which the command has succeeded, besides 0."""
+    shell_program: Argv | None = None
+    """The shell and its options that run the script of `shell`: `["bash", "-euo", "pipefail", "-c"]`; default: `/bin/sh -ec`."""
     cwd: Text | None = None
     """Template of the folder that the command runs in; default: the folder of the jobs file."""
     env: Environment | None = None
@@ -294,7 +299,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Any]] = {
 PAYLOAD_KEYS = frozenset(
     {
         *("command", "shell", "agent", "workflow", "land", "inputs"),
-        *("cwd", "env", "stdin", "output", "creates", "workspace", "check", "artifacts"),
+        *("shell_program", "cwd", "env", "stdin", "output", "creates", "workspace", "check", "artifacts"),
         *("prompt", "prompt_file", "model", "permissions", "args", "schema", "expect"),
     }
 )
@@ -308,6 +313,7 @@ LIMIT_KEYS = {
     "grace": "grace_seconds",
     "max_output": "max_output_bytes",
     "memory": "memory_bytes",
+    "ok_exit_codes": "ok_exit_codes",
 }
 """Keys that bound one attempt, and what `Limits` calls each: its worker keeps to them."""
 

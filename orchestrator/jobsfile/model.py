@@ -59,7 +59,7 @@ class CommandAction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShellAction(msgspec.Struct, frozen=True, kw_only=True):
-    """`shell`: a script for `/bin/sh -e`, each placeholder shell-quoted."""
+    """`shell`: a script for `/bin/sh -e`, or what its `#!` or `shell_program` names; each placeholder shell-quoted."""
 
     script: Template
 
@@ -219,6 +219,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     retry: Retry = Retry()
     limits: Limits = DEFAULT_LIMITS
     """What one attempt may take. The keys of it: `keys.LIMIT_KEYS`."""
+    shell_program: tuple[str, ...] = ()
     cwd: Template | None = None
     env: dict[str, Template] = msgspec.field(default_factory=dict)
     stdin: Template | None = None

@@ -54,6 +54,8 @@ CHANGED: dict[str, tuple[str, str]] = {
     "grace": (COMMAND, f'{COMMAND}\ngrace = "3s"'),
     "memory": (COMMAND, f'{COMMAND}\nmemory = "3GiB"'),
     "max_output": (COMMAND, f'{COMMAND}\nmax_output = "3MiB"'),
+    "ok_exit_codes": (COMMAND, f"{COMMAND}\nok_exit_codes = [2]"),
+    "shell_program": ('shell = "one"', 'shell = "one"\nshell_program = ["bash", "-ec"]'),
     "cwd": (COMMAND, f'{COMMAND}\ncwd = "below"'),
     "env": (COMMAND, f'{COMMAND}\nenv = {{ CI = "1" }}'),
     "stdin": (COMMAND, f'{COMMAND}\nstdin = "words"'),

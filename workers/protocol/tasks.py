@@ -39,7 +39,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `timeout_seconds` bounds its whole time, `stall_timeout_seconds` the time in which it writes nothing, `memory_bytes` what its
     processes use together. `max_output_bytes` is how much of each captured stream is kept. An end begins with SIGTERM; SIGKILL
-    follows after `grace_seconds`.
+    follows after `grace_seconds`. `ok_exit_codes`: with which a command has succeeded, besides 0.
     """
 
     timeout_seconds: float | None = None
@@ -47,6 +47,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grace_seconds: float = 10.0
     max_output_bytes: int = 1 << 30
     memory_bytes: int | None = None
+    ok_exit_codes: tuple[int, ...] = ()
 
 
 DEFAULT_LIMITS = Limits()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.jobsfile.language.shell_contexts import PLACEHOLDER
 from orchestrator.workers.lazy_pattern import lazy_pattern
+from orchestrator.workers.shell import SHELLS
 
 _MARKUP = lazy_pattern(r"\{[#%{]")
 _CLOSERS = {"{#": "#}", "{%": "%}", "{{": "}}"}
@@ -29,7 +30,6 @@ _SUSPECT = lazy_pattern(rf"(?<![\w.-])(?:eval|ssh|watch|{'|'.join(_SCRIPT_OPTION
 """Most scripts name none of these, and are not looked at."""
 _NAME_USERS = ("su", "runuser")
 """Those of them in front of whose option a name may stand, which is no file of a script."""
-_SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "mksh", "ash")
 _TAKES_VALUE = {"o", "W", "X", "O"}
 """Last letters of options, of these programs, behind which a value stands."""
 _SSH_TAKES_VALUE = lazy_pattern(r"-[46AaCfGgKkMNnqsTtVvXxYy]*[BbcDEeFIiJLlmOoPpQRSWw]")
@@ -145,7 +145,7 @@ def _script(words: Sequence[str], letters: str, *, names_users: bool) -> tuple[s
 def _reads_stdin(words: Sequence[str]) -> bool:
     """Whether a command is a shell that reads its commands from its standard input."""
     program = _program(words)
-    if program == len(words) or _name(words[program]) not in _SHELLS:
+    if program == len(words) or _name(words[program]) not in SHELLS:
         return False
     options = words[program + 1 :]
     if any(word.startswith("-") and not word.startswith("--") and "c" in word for word in options):

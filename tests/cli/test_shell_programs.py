@@ -1,0 +1,71 @@
+"""What runs the script of `shell`, and which exit codes are a success."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from drivers.command_line import RunCli
+
+from orchestrator.workers.shell import argv_of_file, interpreter_of, is_shell_program
+
+JOBS = r"""
+[defaults]
+continue_on_error = true
+[jobs.pipe]
+for_each = ["it's $HOME"]
+shell = "false | printf %s {{ item }}; [[ -n $BASH_VERSION ]]"
+shell_program = ["bash", "-eu", "-c"]
+[jobs.pipefail]
+shell = "false | true; echo not reached"
+shell_program = ["bash", "-euo", "pipefail", "-c"]
+[jobs.other]
+env = { VALUE = "it's" }
+shell = '''#!/usr/bin/env python3
+import os
+print(os.environ["VALUE"])'''
+[jobs.changed]
+shell = "exit 2"
+ok_exit_codes = [2]
+[jobs.not_changed]
+shell = "exit 3"
+ok_exit_codes = [2]
+"""
+
+
+def test_a_script_is_run_by_what_the_job_or_its_first_line_names(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(JOBS)
+    assert run_cli("run", "jobs.toml").returncode == 1
+    told = json.loads(run_cli("results", "--json", "--fields", "job,status,output,exit_code").stdout)
+    assert [tuple(each.values()) for each in told] == [
+        ("pipe", "succeeded", "it's $HOME", 0),
+        ("pipefail", "failed", None, 1),
+        ("other", "succeeded", "it's", 0),
+        ("changed", "succeeded", "", 2),
+        ("not_changed", "failed", None, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "is_one", "of_file"),
+    [
+        (["bash", "-c"], True, ["bash"]),
+        (["/bin/bash", "-euo", "pipefail", "-c"], True, ["/bin/bash", "-euo", "pipefail"]),
+        (["dash", "-ec"], True, ["dash", "-e"]),
+        (["docker", "run", "--rm", "image", "sh", "-ec"], True, None),
+        (["bash"], False, ["bas"]),
+        (["bash", "-e"], False, ["bash"]),
+        (["python3", "-c"], False, None),
+        (["fish", "-c"], False, None),
+    ],
+)
+def test_which_words_are_a_shell_that_takes_a_script(words: list[str], is_one: bool, of_file: list[str] | None) -> None:
+    assert is_shell_program(words) is is_one
+    if is_one:
+        assert argv_of_file(words) == of_file
+
+
+def test_the_first_line_gives_a_program_and_one_argument() -> None:
+    assert interpreter_of("#!/usr/bin/env -S python3 -u\nx") == ["/usr/bin/env", "-S python3 -u"]
+    assert interpreter_of("#! /bin/sh\n") == ["/bin/sh"]
