@@ -7,7 +7,6 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 CPUS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 # Twice as many as there are CPUs: a test of processes waits for them a good part of its time.
 TESTERS := $(shell echo $$(($(CPUS) * 2)))
-QUICKSTART := configs/examples/quickstart.toml
 # Root makes it without help.
 OWN_NETWORK = $(shell test "$$(id -u)" = 0 || ! unshare -rn true 2>/dev/null || echo unshare -rn)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -17,8 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-slow test-agents lint docs bench wheel clean
 
 demo: $(VENV)/.installed
-	$(BIN)/orchestrate run -C . $(QUICKSTART)
-	$(BIN)/orchestrate logs $(QUICKSTART) summary
+	@$(BIN)/python docs/demo.py
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(TESTERS) -m "not slow and not agents"

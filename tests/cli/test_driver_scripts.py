@@ -76,6 +76,7 @@ def test_a_list_of_addresses_in_which_one_is_gone(desk: Desk) -> None:
     done = desk.types("orchestrate each -k -a urls.txt -- wget -q {}")
     assert done.returncode == 1
     assert desk.lines("got") == ["http://h/1", "http://h/2"]
+    assert "404 Not Found" in done.stderr, "a failure says why"
 
 
 def test_folds_of_a_training_on_two_gpus(desk: Desk) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -42,6 +44,17 @@ def test_every_command_of_a_guide_has_its_options(page: Path) -> None:
         assert command is not None, line
         # Raises for an option that there is not.
         command.make_parser(click.Context(command)).parse_args(words[1:])
+
+
+@pytest.mark.slow
+def test_the_demo_has_a_crash_in_it_and_edits_each_file_once() -> None:
+    told = subprocess.run(
+        [sys.executable, ROOT / "docs" / "demo.py"], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    lines = told.splitlines()
+    assert "Killed" in told
+    assert lines[-1] == "5 files, each edited once: 1 1 1 1 1"
+    assert len(lines) <= 25
 
 
 @pytest.mark.slow
