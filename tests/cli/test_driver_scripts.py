@@ -5,6 +5,7 @@ The programs that they drive (ffmpeg, pandoc, terraform, …) are stand-ins of a
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -138,6 +139,41 @@ def test_tasks_of_a_file_that_are_split_at_a_bar(desk: Desk) -> None:
     done = desk.types("orchestrate each --colsep '|' -a tasks.txt --agent demo -p 'say {2} in {1}'")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["fix the typo in a.py", "add types in b.py"]
+
+
+def test_plans_of_folders_in_their_order(desk: Desk) -> None:
+    """Was: for d in */; do (cd "$d" && terraform plan -detailed-exitcode; test $? -ne 1) || exit; done"""
+    desk.programs(terraform='basename "$PWD" >> ../../order; exit "$(cat says)"')
+    desk.files({"stacks/a/says": "0", "stacks/b/says": "2", "stacks/c/says": "1", "stacks/d/says": "0"})
+    desk.files({
+        "plan.toml": """
+[jobs.plan]
+for_each = { glob = "stacks/*" }
+cwd = "{{ item }}"
+command = ["terraform", "plan", "-detailed-exitcode"]
+ok_exit_codes = [0, 2]
+max_concurrency = 1
+""",
+    })  # fmt: skip
+    done = desk.types("orchestrate run plan.toml")
+    assert done.returncode == 1
+    assert (desk.folder / "order").read_text().split() == ["a", "b", "c"], "the first that failed ended it"
+
+
+def test_a_folder_of_prompts_that_hold_braces_of_their_own(desk: Desk) -> None:
+    """Was: for p in prompts/*.md; do claude -p < "$p"; done"""
+    desk.files({"prompts/a.md": "say {{ user.name }} stays\n", "prompts/b.md": "say {% raw %} too\n"})
+    desk.files({
+        "prompts.toml": """
+[jobs.ask]
+for_each = { glob = "prompts/*.md" }
+agent = "demo"
+prompt_file = { path = "{{ item }}", template = false }
+""",
+    })  # fmt: skip
+    done = desk.types("orchestrate run prompts.toml --quiet && orchestrate results --last --fields output --format jsonl")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == ["{{ user.name }} stays", "{% raw %} too"]
 
 
 @pytest.mark.slow
