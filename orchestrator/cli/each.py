@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from orchestrator.cli.each_file import run_text, standing_alone
-from orchestrator.cli.each_job import EachJob, Typed, job_of
-from orchestrator.cli.each_outputs import Outputs
+from orchestrator.cli.each_job import EachJob, Typed, folder_named, job_of, keeps_going
+from orchestrator.cli.each_outputs import Outputs, Printing
+from orchestrator.cli.each_words import literal
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import bounds_options, run_id_option, view_options
-from orchestrator.cli.output import write_bytes
+from orchestrator.cli.output import is_terminal, write_bytes, write_lines
 from orchestrator.cli.supervising import Shown, supervise
 from orchestrator.errors import JobsFileError
+from orchestrator.store.settings_records import RunOptions, Selection
 from orchestrator.system.wording import shell_word
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", metavar="TIME", help="How long one attempt may take: 90s, 5m.")
 @click.option("--attempts", type=click.IntRange(min=1), metavar="N", help="How often an item is tried in all.")
 @click.option("--retry-delay", metavar="TIME", help="How long to wait before the second attempt.")
+@click.option("--max-failures", metavar="N", help="How many items (3, 10%) may fail: then the run goes on, and is a success.")
 @click.option("--check", metavar="CMD", help="A command line that confirms a success.")
 @click.option("--token", metavar="TEXT", help="What names the work of an item: the same work is done once.")
 @click.option("--pool", metavar="NAME", help="The pool whose slots and rate hold for these items too.")
@@ -56,7 +59,13 @@ if TYPE_CHECKING:
 @bounds_options
 @click.option("--keep-order/--as-done", "in_order", default=None, help="Outputs in the order of items (default), or as they end.")
 @click.option("--tag", "is_tagged", is_flag=True, help="Begin each line of output with its item and a tab.")
+@click.option("--line-buffer", is_flag=True, help="Outputs line by line while items run, those of several mixed.")
+@click.option("--results", "results_folder", metavar="DIR", help="Also write each output to DIR/N/stdout and DIR/N/stderr.")
+@click.option("--eta", is_flag=True, help="At a terminal: the live view with the time that is left; outputs behind it.")
+@click.option("--halt", metavar="WHEN", help="never: as -k; soon,fail=1: start nothing more (default).")
+@click.option("-C", "folder", metavar="DIR", help="The folder that commands run in (default: here).")
 @run_id_option
+@click.option("--dry-run", is_flag=True, help="Print the command of each item, and run nothing.")
 @click.option(
     "--print", "only_print", is_flag=True, help="Print the jobs file that this would run, with its items, and run nothing."
 )
@@ -68,9 +77,15 @@ def command(
     *,
     limit: int | None,
     keep_going: bool,
+    halt: str | None,
     in_order: bool | None,
     is_tagged: bool,
+    line_buffer: bool,
+    results_folder: str | None,
+    eta: bool,
+    folder: str | None,
     run_id: str | None,
+    dry_run: bool,
     only_print: bool,
     **given: Any,
 ) -> int:
@@ -88,29 +103,44 @@ def command(
     """
     view = {name: given.pop(name) for name in Shown.__struct_fields__ if name in given}
     job = job_of(Typed(**given))
+    options = RunOptions(
+        slots=given["slots"],
+        keep_going=keep_going or (halt is not None and keeps_going(halt)),
+        selection=Selection(limit=limit),
+    )
+    works_in = folder_named(folder)
+    is_agent = "agent" in job.keys
+    if line_buffer and is_agent:
+        raise click.UsageError("--line-buffer is about commands: an agent has answered when it has ended")
     if job.unsafe_script is not None:
         safe = f"each --shell {shell_word(job.unsafe_script)}"
         tell_note(f"the shell reads the item as code: $(…) in it is run, and blanks part it; safe is: {safe}")
     if only_print:
-        _print_file(job, limit, slots=given["slots"], keep_going=keep_going)
+        _print_file(job, None if folder is None else works_in, options)
         return 0
     shown = Shown(**view)
+    # Beside a live view outputs would come at the end: who says how they are to come wants to see them before.
+    if shown.progress == "auto" and not eta and is_terminal() and (in_order is not None or is_tagged or line_buffer):
+        shown = msgspec.structs.replace(shown, progress="never")
     # Where stdout is for JSON, or nobody reads it, `logs` has the outputs.
     outputs = None
-    if not (shown.as_json or shown.events or shown.detach):
-        home = invocation.home(is_made=True)
-        outputs = Outputs(home, in_order=in_order is not False, is_tagged=is_tagged, is_agent="agent" in job.keys)
+    if not (dry_run or shown.as_json or shown.events or shown.detach):
+        printing = Printing(in_order is not False, is_tagged, by_line=line_buffer, folder=results_folder, is_agent=is_agent)
+        outputs = Outputs(invocation.home(is_made=True), printing)
 
     def start(home: Path, listeners: Listeners, _prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import EachRequest, run_each
-        from orchestrator.store.settings_records import RunOptions, Selection
 
-        options = RunOptions(slots=given["slots"], keep_going=keep_going, selection=Selection(limit=limit))
         text = run_text(job.name, job.form, job.keys)
-        request = EachRequest(jobs_text=text, lines=job.values, folder=os.getcwd(), options=options, run_id=run_id)
+        request = EachRequest(jobs_text=text, lines=job.values, folder=works_in, options=options, run_id=run_id)
         return run_each(home, request, listeners)
 
     try:
+        if dry_run:
+            from orchestrator.cli.each_dry_run import command_lines
+
+            write_lines(command_lines(job, works_in, limit))
+            return 0
         code = supervise(invocation, shown, start, reads_stdin=True, outputs=outputs)
     except JobsFileError as error:
         raise _of_command_line(error) from error
@@ -119,12 +149,14 @@ def command(
     return code
 
 
-def _print_file(job: EachJob, limit: int | None, *, slots: int | None, keep_going: bool) -> None:
+def _print_file(job: EachJob, folder: str | None, options: RunOptions) -> None:
+    keys = job.keys if folder is None else {**job.keys, "cwd": literal(folder)}
     # What is typed at a terminal is not asked for: the file then reads a list that the user makes.
     if job.reads_stdin and job.form.is_text and sys.stdin is not None and sys.stdin.isatty():
-        text = run_text(job.name, job.form, job.keys)
+        text = run_text(job.name, job.form, keys)
     else:
-        text = standing_alone(job.name, job.keys, itertools.islice(job.values, limit), slots=slots, keep_going=keep_going)
+        values = itertools.islice(job.values, options.selection.limit)
+        text = standing_alone(job.name, keys, values, slots=options.slots, keep_going=options.keep_going)
     write_bytes(text.encode())
 
 

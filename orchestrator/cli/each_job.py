@@ -37,6 +37,7 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
     pool: str | None = None
     token: str | None = None
     check: str | None = None
+    max_failures: str | None = None
     slots: int | None = None
 
 
@@ -133,8 +134,33 @@ def _option_keys(typed: Typed, meant: Placeholders) -> dict[str, Any]:
         "timeout": typed.timeout,
         "attempts": typed.attempts,
         "retry": {"delay": typed.retry_delay} if typed.retry_delay is not None else None,
+        "max_failures": typed.max_failures,
         "pool": typed.pool,
         "token": meant.text(typed.token) if typed.token is not None else None,
         "check": meant.script(typed.check) if typed.check is not None else None,
     }
     return {key: value for key, value in keys.items() if value is not None}
+
+
+def keeps_going(halt: str) -> bool:
+    """Whether a run goes on after a failure, by a word of --halt. Raises UserError for a word that means something else."""
+    match halt.split(","):
+        case ["never"]:
+            return True
+        case ["soon", "fail=1"] | ["1"]:
+            return False
+        case ["now", *_] | ["2"]:
+            hint = "soon,fail=1 starts nothing more after a failure; Ctrl-C, twice, ends what runs"
+        case ["soon", why] if why.startswith("fail="):
+            hint = "--max-failures N lets N items fail (or N%), and stops at the next"
+        case _:
+            hint = "never: go on after failures; soon,fail=1: start nothing more after the first"
+    raise UserError(f"--halt {halt} is not possible", hint)
+
+
+def folder_named(folder: str | None) -> str:
+    """The absolute path of the folder that commands run in; None: here. Raises UserError if there is none."""
+    path = os.path.abspath(folder or ".")
+    if not os.path.isdir(path):
+        raise UserError(f"-C {folder}: no such folder", "make it, or name another one")
+    return path

@@ -1,4 +1,4 @@
-"""What the items of `each` print, on stdout: each whole, as soon as its turn comes.
+"""What the items of `each` print, on stdout: each whole as soon as its turn comes, or line by line while they run.
 
 In item order an item is printed when all before it have been: the same bytes, however long they take. What a run leaves
 unprinted (items that never ended, ends that a listener was not told of) is printed behind it: nothing is lost or comes twice.
@@ -7,17 +7,21 @@ unprinted (items that never ended, ends that a listener was not told of) is prin
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from orchestrator.cli.each_running import RunningOutputs
 from orchestrator.cli.output import OutputError, flush, write_bytes, write_raw
-from orchestrator.store.records import Status
+from orchestrator.cli.streams import opened
+from orchestrator.errors import UserError
 from orchestrator.store.run_dir import RunDir
-from orchestrator.views.happenings import Happening, ItemEnded, RunBegan
+from orchestrator.views.happenings import Happening, ItemEnded, ItemRetrying, ItemStarted, RunBegan
 from orchestrator.workers.byte_text import bytes_of_text
 
 if TYPE_CHECKING:
@@ -26,54 +30,70 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 16
 
 
-class _End(msgspec.Struct, frozen=True):
-    """How often an item was tried, and what it is called."""
+class Printing(msgspec.Struct, frozen=True):
+    """How outputs are printed. `in_order`: of items, else as they end. `is_tagged`: each line behind what its item is called.
 
-    attempts: int
-    label: str | None
+    `by_line`: while items run. `folder`: each output is written there, too. `is_agent`: the answers of an agent, not what its
+    program prints.
+    """
+
+    in_order: bool = True
+    is_tagged: bool = False
+    by_line: bool = False
+    folder: str | None = None
+    is_agent: bool = False
 
 
 class Outputs:
-    """A listener that prints. `in_order`: of items, else as they end. `is_tagged`: each line begins with what its item is called.
+    """A listener that prints. Raises UserError for a folder that cannot be made."""
 
-    `is_agent`: the answers of an agent, not what its program prints.
-    """
-
-    def __init__(self, home: Path, *, in_order: bool, is_tagged: bool, is_agent: bool) -> None:
+    def __init__(self, home: Path, printing: Printing) -> None:
         self._home = home
-        self._in_order = in_order
-        self._is_tagged = is_tagged
-        self._is_agent = is_agent
-        self.shows_time = is_agent
+        self._printing = printing
+        if printing.folder is not None:
+            _make_folder(printing.folder)
         self._lock = threading.Lock()
         """A thread that listens may still print when `finish` is called."""
         self._run_dir: RunDir | None = None
         self._follower: RunFollower | None = None
-        self._ends: dict[int, _End] = {}
-        """Items that have ended and are not printed yet."""
+        self._running = RunningOutputs(lambda: self._followed().reader)
+        self._ends: dict[int, int] = {}
+        """The last attempt of each item that has ended and is not printed yet."""
+        self._labels: dict[int, str] = {}
+        self._within: set[int] = set()
+        """Items whose last line has no end yet."""
         self._first = 0
         """All items before it are printed."""
         self._printed: set[int] = set()
         """Those behind it that are."""
         self._error: BrokenPipeError | OutputError | None = None
 
+    @property
+    def shows_time(self) -> bool:
+        """Lines of running items are looked for when time has passed."""
+        return self._printing.by_line
+
     def hear(self, happening: Happening) -> None:
-        """Print the item that has ended, and those that waited for it."""
+        """Print what its end, or the end of another, gives the turn."""
         with self._lock:
             match happening:
                 case RunBegan():
                     self._run_dir = RunDir.of(self._home, happening.run_id)
-                case ItemEnded() if self._error is None:
-                    index = int(happening.item.rpartition(":")[2])
-                    self._ends[index] = _End(happening.attempts, happening.label)
-                    self._print_known([self._first if self._in_order else index])
+                case ItemStarted() if self._printing.by_line:
+                    self._running.begin(self._known(happening))
+                case ItemRetrying() if self._printing.by_line:
+                    self._try(self._print_attempt, self._known(happening), happening.attempt)
+                case ItemEnded():
+                    index = self._known(happening)
+                    self._ends[index] = happening.attempts
+                    in_order = self._printing.in_order and not self._printing.by_line
+                    self._try(self._print_from, self._first if in_order else index)
 
-    def refresh(self, now: float) -> None:
-        """Print answers that were not recorded when their items were heard to have ended."""
-        del now
+    def refresh(self, now: float) -> None:  # noqa: ARG002 - what is new is seen by looking
+        """Print the lines that running items have written since."""
         with self._lock:
-            if self._ends and self._error is None:
-                self._print_known([self._first] if self._in_order else sorted(self._ends))
+            for index in self._running.items:
+                self._try(self._put_new_lines, index)
 
     def close(self) -> None:
         """Stdout is not its own."""
@@ -81,75 +101,106 @@ class Outputs:
     def finish(self) -> None:
         """Print all that is left, in item order. Raises BrokenPipeError, OutputError."""
         with self._lock:
+            if self._run_dir is not None and self._error is None:
+                history = self._followed().reader.history.jobs["each"]
+                for index in range(self._first, history.count or 0):
+                    if index not in self._printed:
+                        self._ends.setdefault(index, history.attempts(index))
+                        self._try(self._print_from, index)
             if self._error is not None:
                 raise self._error
-            if self._run_dir is None:
-                return
-            history = self._followed().reader.history.jobs["each"]
-            for index in range(self._first, history.count or 0):
-                # Those right behind one that is printed are printed with it.
-                if index >= self._first and index not in self._printed:
-                    self._ends.setdefault(index, _End(history.attempts(index), None))
-                    self._print_from(index)
-            flush()
 
-    def _print_known(self, indices: list[int]) -> None:
-        """Print from each of these items on what is known by now. The run goes on without a reader; `finish` tells."""
-        try:
-            for index in indices:
-                self._print_from(index)
-            flush()
-        except (BrokenPipeError, OutputError) as error:
-            self._error = error
+    def _known(self, happening: ItemStarted | ItemRetrying | ItemEnded) -> int:
+        """The index of the item; what it is called is remembered as long as that is needed."""
+        index = int(happening.item.rpartition(":")[2])
+        if self._printing.is_tagged and happening.label is not None:
+            self._labels[index] = happening.label
+        return index
+
+    def _try(self, print_: Callable[..., None], *arguments: Any) -> None:
+        """Print. What stdout does not take is told by `finish`: the run goes on without a reader."""
+        if self._error is None:
+            try:
+                print_(*arguments)
+                flush()
+            except (BrokenPipeError, OutputError) as error:
+                self._error = error
 
     def _print_from(self, index: int) -> None:
         """Print that item, if it has ended, and those right behind it."""
-        while (end := self._ends.get(index)) is not None and (not self._is_agent or self._is_recorded(index, end)):
-            self._print(index, end)
-            del self._ends[index]
+        while (attempt := self._ends.pop(index, None)) is not None:
+            self._print_attempt(index, attempt)
+            self._labels.pop(index, None)
             self._printed.add(index)
             while self._first in self._printed:
                 self._printed.remove(self._first)
                 self._first += 1
             index += 1
 
-    def _print(self, index: int, end: _End) -> None:
-        # What an agent says is words for people; what a program prints is data.
-        write = write_bytes if self._is_agent else write_raw
-        tagged = _Tagged(self._label(index, end), write) if self._is_tagged else None
-        if tagged is not None:
-            write = tagged.write
-        stream = self._answer(index) if self._is_agent else self._output(index, end.attempts)
+    def _print_attempt(self, index: int, attempt: int) -> None:
+        """Print what an attempt that has ended has written, but for the lines that were printed already."""
+        given = self._running.end(index)
+        stream = self._answer(index) if self._printing.is_agent else self._written(index, attempt, "stdout")
         if stream is not None:
             with stream:
+                stream.seek(given)
                 while block := stream.read(_BLOCK_BYTES):
-                    write(block)
-        if tagged is not None:
-            tagged.close()
+                    self._put(index, block)
+                if index in self._within:
+                    self._put(index, b"\n")
+                if self._printing.folder is not None:
+                    self._keep(stream, index, "stdout")
+        errors = self._written(index, attempt, "stderr") if self._printing.folder is not None else None
+        if errors is not None:
+            with errors:
+                self._keep(errors, index, "stderr")
 
-    def _is_recorded(self, index: int, end: _End) -> bool:
-        """Whether the answer can be read: an end is heard of before its group is written."""
-        past = self._followed().reader.history.jobs["each"]
-        return past.attempts(index) == end.attempts and past.status(index) is not Status.RUNNING
+    def _put_new_lines(self, index: int) -> None:
+        if lines := self._running.new_lines(index):
+            self._put(index, lines)
+
+    def _put(self, index: int, data: bytes) -> None:
+        # What an agent says is words for people; what a program prints is data.
+        write = write_bytes if self._printing.is_agent else write_raw
+        if not self._printing.is_tagged:
+            write(data)
+            return
+        tag = bytes_of_text(self._label(index)) + b"\t"
+        for line in data.split(b"\n")[:-1]:
+            write((b"" if index in self._within else tag) + line + b"\n")
+            self._within.discard(index)
+        if rest := data.rpartition(b"\n")[2]:
+            write((b"" if index in self._within else tag) + rest)
+            self._within.add(index)
+
+    def _keep(self, stream: BinaryIO, index: int, name: str) -> None:
+        """Write a stream to the folder of --results, as that of the item. Raises OutputError."""
+        path = f"{self._printing.folder}/{index + 1}/{name}"
+        stream.seek(0)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                shutil.copyfileobj(stream, file)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}", "logs has all outputs, too") from error
 
     def _answer(self, index: int) -> BinaryIO | None:
         answer = self._followed().reader.output("each", index)
         return None if answer is None else io.BytesIO(bytes_of_text(f"{answer}\n"))
 
-    def _output(self, index: int, attempt: int) -> BinaryIO | None:
-        """What the attempt has printed; None: nothing."""
-        # An item that was never started has no output.
-        if not attempt:
+    def _written(self, index: int, attempt: int, name: str) -> BinaryIO | None:
+        """What the attempt has written; None: nothing, or there was no attempt."""
+        if not attempt or self._run_dir is None:
             return None
-        from orchestrator.cli.streams import opened
+        stdout, stderr = self._run_dir.output_paths("each", index, attempt)
+        return opened(Path(stdout if name == "stdout" else stderr))
 
-        assert self._run_dir is not None
-        return opened(Path(self._run_dir.output_paths("each", index, attempt)[0]))
+    def _label(self, index: int) -> str:
+        if index not in self._labels:
+            from orchestrator.reading.item_names import label_of
 
-    def _label(self, index: int, end: _End) -> str:
-        from orchestrator.reading.item_names import label_of
-
-        return end.label or label_of(self._followed().reader, "each", index) or f"each:{index}"
+            self._labels[index] = label_of(self._followed().reader, "each", index) or f"each:{index}"
+        return self._labels[index]
 
     def _followed(self) -> RunFollower:
         """The run as it is recorded now."""
@@ -163,26 +214,8 @@ class Outputs:
         return self._follower
 
 
-class _Tagged:
-    """Writes lines, each behind a name and a tab."""
-
-    def __init__(self, name: str, write: Callable[[bytes], None]) -> None:
-        self._before = bytes_of_text(name) + b"\t"
-        self._put = write
-        self._is_within = False
-
-    def write(self, data: bytes) -> None:
-        """Write the next bytes."""
-        for line in data.split(b"\n")[:-1]:
-            self._write(line + b"\n")
-        if rest := data.rpartition(b"\n")[2]:
-            self._write(rest)
-
-    def _write(self, data: bytes) -> None:
-        self._put(data if self._is_within else self._before + data)
-        self._is_within = not data.endswith(b"\n")
-
-    def close(self) -> None:
-        """End a line that has no end: the next one is another item's."""
-        if self._is_within:
-            self._put(b"\n")
+def _make_folder(path: str) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--results {path}: cannot be made: {error.strerror}", "name another folder") from error

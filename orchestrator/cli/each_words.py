@@ -99,7 +99,7 @@ _LOOKS_SO = r"[\w./#%+-]{1,60}"
 
 _INNER = lazy_pattern(r"(?P<column>.*?)(?P<part>/\.|//|/|\.|)")
 _PARTS = {"": "", ".": " | with_suffix('')", "/": " | basename", "//": " | dirname", "/.": " | stem"}
-_ALONE = {"#": "index + 1", "%": "slot"}
+_NUMBERS = {"#": "index + 1", "%": "slot"}
 
 
 def _member(name: str) -> str:
@@ -131,7 +131,11 @@ class Placeholders(msgspec.Struct, frozen=True):
 
     def script(self, text: str) -> str:
         """The template of a command line for a shell: what stands for a value is quoted when it is rendered."""
-        return _joined(self._parts(text), _literal_in_shell, is_alone=True)
+        parts = [
+            _Expression(f"({part.source}) | raw") if isinstance(part, _Expression) and part.is_number else part
+            for part in self._parts(text)
+        ]
+        return _joined(parts, _literal_in_shell, is_alone=True)
 
     def item(self, *, is_text: bool = False) -> str:
         """The template of the item: as arguments, or as words of a shell; of several values as one text."""
@@ -163,8 +167,8 @@ class Placeholders(msgspec.Struct, frozen=True):
     def _expression(self, found: re.Match[str]) -> _Expression:
         if found["item"] is not None:
             return _Expression(self.form.whole(), is_list=not self.form.is_text)
-        if found["inner"] in _ALONE:
-            return _Expression(_ALONE[found["inner"]])
+        if found["inner"] in _NUMBERS:
+            return _Expression(_NUMBERS[found["inner"]], is_number=True)
         inner = _INNER.fullmatch(found["inner"])
         assert inner is not None  # it matches whatever there is
         if not inner["column"] and not self.form.is_text:
@@ -187,10 +191,11 @@ _LITERALLY = "meant as it stands? Choose another mark for the item, as -I @@: th
 
 
 class _Expression(msgspec.Struct, frozen=True):
-    """What stands for a value. `is_list`: it gives several texts."""
+    """What stands for a value. `is_list`: it gives several texts. `is_number`: one that the shell may reckon with as it is."""
 
     source: str
     is_list: bool = False
+    is_number: bool = False
 
     def template(self, *, is_alone: bool) -> str:
         """`is_alone`: several texts may become several words; else they are one text."""

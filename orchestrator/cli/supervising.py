@@ -150,8 +150,11 @@ def _chosen_listeners(
             slow.append(EventLines(own_stdout()))
         else:
             listeners.append(EventLines(stdout_bytes()))
-    if outputs is not None and not (_is_live(outlet, shown) and sys.stdout.isatty()):
-        (slow if waits_for_reader(sys.stdout) or sys.stdout.isatty() else listeners).append(outputs)
+    if outputs is not None:
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        # Written between the pictures of a live view it would be torn: it is then printed at the end.
+        if not (is_terminal and _is_live(outlet, shown)):
+            (slow if is_terminal or waits_for_reader(sys.stdout) else listeners).append(outputs)
     (slow if waits_for_reader(sys.stderr) else listeners).append(view)
     # `2>&1 | …`: one thread, so that each line stands behind its event, and none is torn by another.
     if len(slow) > 1 and os.path.sameopenfile(sys.stdout.fileno(), sys.stderr.fileno()):

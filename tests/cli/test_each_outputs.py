@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.cli.each_outputs import Outputs
+from orchestrator.cli.each_outputs import Outputs, Printing
 from orchestrator.store.run_dir import RunDir
 from orchestrator.views.happenings import ItemEnded, RunBegan
 
@@ -14,18 +15,17 @@ from orchestrator.views.happenings import ItemEnded, RunBegan
 class Story:
     """A run of `each` whose items print what a test says."""
 
-    def __init__(self, home: Path, *, in_order: bool = True, is_tagged: bool = False) -> None:
+    def __init__(self, home: Path, **printing: Any) -> None:
         self._run_dir = RunDir.of(home, "r")
-        self._outputs = Outputs(home, in_order=in_order, is_tagged=is_tagged, is_agent=False)
-        self.finish = self._outputs.finish
-        self._outputs.hear(RunBegan(run_id="r", name="each", jobs=["each"], slots=2, at=0.0, is_resumed=False))
+        self.outputs = Outputs(home, Printing(**printing))
+        self.outputs.hear(RunBegan(run_id="r", name="each", jobs=["each"], slots=2, at=0.0, is_resumed=False))
 
     def end(self, index: int, printed: str, attempt: int = 1) -> None:
         path = Path(self._run_dir.output_paths("each", index, attempt)[0])
         path.parent.mkdir(parents=True, exist_ok=True)
         if printed:
             path.write_text(printed)
-        self._outputs.hear(
+        self.outputs.hear(
             ItemEnded(
                 item=f"each:{index}",
                 job="each",
@@ -70,4 +70,34 @@ def test_a_reader_that_has_enough_ends_nothing_but_the_printing(tmp_path: Path, 
     story.end(0, "a\n")
     story.end(1, "b\n")
     with pytest.raises(BrokenPipeError):
-        story.finish()
+        story.outputs.finish()
+
+
+def test_results_are_files_by_the_numbers_of_items_too(tmp_path: Path) -> None:
+    story = Story(tmp_path, folder=str(tmp_path / "out" / "r"))
+    story.end(1, "b\n")
+    story.end(0, "a\n")
+    assert [(tmp_path / "out" / "r" / number / "stdout").read_text() for number in ("1", "2")] == ["a\n", "b\n"]
+
+
+def test_lines_of_running_items_come_as_they_are_whole_and_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    class Running:
+        """In the place of the worker's file."""
+
+        items = (0,)
+
+        def __init__(self) -> None:
+            self.lines = iter([b"a1\n", b"", b"a2\n"])
+
+        def new_lines(self, _index: int) -> bytes:
+            return next(self.lines)
+
+        def end(self, _index: int) -> int:
+            return len("a1\na2\n")
+
+    story = Story(tmp_path, by_line=True, is_tagged=True)
+    story.outputs._labels[0] = "each:0"
+    story.outputs._running = Running()  # type: ignore[assignment]
+    seen = [(story.outputs.refresh(0.0), capfd.readouterr().out)[1] for _ in range(3)]
+    story.end(0, "a1\na2\nend")
+    assert [*seen, capfd.readouterr().out] == ["each:0\ta1\n", "", "each:0\ta2\n", "item 0\tend\n"]

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator.attempts.rendering import Surroundings, render_attempt
+from orchestrator.cli import main
 from orchestrator.cli.each_file import run_text
-from orchestrator.cli.each_job import Typed, job_of
+from orchestrator.cli.each_job import Typed, job_of, keeps_going
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
 
@@ -129,3 +130,74 @@ def test_files_are_sources_too(tmp_path: Path) -> None:
 )
 def test_an_item_within_the_script_of_a_shell_is_noticed(line: str, script: str | None) -> None:
     assert job_of(Typed(words=(*line.split(), ":::", "a"))).unsafe_script == script
+
+
+def test_options_are_keys_of_the_job() -> None:
+    job = job_of(
+        Typed(
+            words=("cp", "{}", "{}.c", ":::", "a b.x"),
+            timeout="5m",
+            attempts=3,
+            retry_delay="1s",
+            max_failures="10%",
+            pool="p",
+            token="cp {/}",
+            check="test -s {.}.c",
+        )
+    )
+    assert job.keys == {
+        "command": ["cp", "{{ item }}", "{{ item }}.c"],
+        "timeout": "5m",
+        "attempts": 3,
+        "retry": {"delay": "1s"},
+        "max_failures": "10%",
+        "pool": "p",
+        "token": "cp {{ item | basename }}",
+        "check": "test -s {{ item | with_suffix('') }}.c",
+    }
+
+
+@pytest.mark.parametrize(("words", "goes_on"), [("never", True), ("soon,fail=1", False), ("1", False)])
+def test_a_halt_of_parallel_says_whether_the_run_goes_on(words: str, goes_on: bool) -> None:
+    assert keeps_going(words) is goes_on
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [("now,fail=1", "Ctrl-C"), ("soon,fail=3", "--max-failures"), ("soon,success=1", "never"), ("x", "never")]
+)
+def test_a_halt_that_cannot_be_is_refused_with_the_way_out(words: str, hint: str) -> None:
+    with pytest.raises(UserError, match="is not possible") as refused:
+        keeps_going(words)
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        ("gzip {.} ::: a_b.c", "gzip a_b\n"),
+        ("--shell {}|tr<{/}>{#} ::: it's", """'it'"'"'s'|tr<'it'"'"'s'>1\n"""),
+        ("-n2 echo ::: a b c", "echo a b\necho c\n"),
+        ("--limit 1 --agent claude -p {1}:{2} ::: a ::: b c", "claude: a:b\n"),
+    ],
+)
+def test_a_dry_run_tells_what_would_be_run(words: str, lines: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["each", "--home", str(home), "--dry-run", *words.split()]) == 0
+    assert capsys.readouterr().out == lines
+    assert not (home / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--timeout 5x echo ::: a", "  timeout: expected a duration"),
+        ("--pool none echo ::: a", '  pool: no pool is called "none"'),
+        ("--shell echo '{}' ::: a", "  shell: {{ item }} stands inside"),
+        ("-C /none echo ::: a", "orchestrate: -C /none: no such folder"),
+        ("--line-buffer --agent claude -p x ::: a", "orchestrate: --line-buffer is about commands"),
+    ],
+)
+def test_a_mistake_is_told_as_one_of_what_was_typed(
+    words: str, told: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["each", "--home", str(home), "--dry-run", *words.split()]) == 2
+    assert told in capsys.readouterr().err
