@@ -37,7 +37,15 @@ if TYPE_CHECKING:
 @click.option("-a", "--arg-file", "files", multiple=True, metavar="FILE", help="Items from FILE (-: stdin). Repeatable.")
 @click.option("-0", "--null", "is_nul", is_flag=True, help="Items end with NUL, as of find -print0.")
 @click.option("-d", "--delimiter", metavar="TEXT", help="Items end with TEXT.")
-@click.option("-n", "-L", "--max-args", "batch", type=click.IntRange(min=1), metavar="N", help="So many lines make one item.")
+@click.option(
+    "-n",
+    "-L",
+    "--max-args",
+    "batch",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="So many lines make one item; 0: CMD does not get the item.",
+)
 @click.option("--colsep", "column_separator", metavar="C", help="What parts a line into {1} {2}: a character, or a regex.")
 @click.option("--header", metavar=":", help="The first line names the values of the others: {NAME}.")
 @click.option("-I", "mark", metavar="MARK", help="What stands for the item instead of {}; braces then mean nothing.")
@@ -58,7 +66,8 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
 @bounds_options
 @click.option("--keep-order/--as-done", "in_order", default=None, help="Outputs in the order of items (default), or as they end.")
-@click.option("--tag", "is_tagged", is_flag=True, help="Begin each line of output with its item and a tab.")
+@click.option("--label", metavar="TEXT", help="What an item is called (default: the item).")
+@click.option("--tag", "is_tagged", is_flag=True, help="Begin each line of output with what its item is called, and a tab.")
 @click.option("--line-buffer", is_flag=True, help="Outputs line by line while items run, those of several mixed.")
 @click.option("--results", "results_folder", metavar="DIR", help="Also write each output to DIR/N/stdout and DIR/N/stderr.")
 @click.option("--eta", is_flag=True, help="At a terminal: the live view with the time that is left; outputs behind it.")

@@ -16,19 +16,19 @@ _OTHER_NAME = lazy_pattern(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
 _OURS = lazy_pattern(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
 
 
-def command_keys(words: Sequence[str], meant: Placeholders, *, is_shell: bool = False) -> dict[str, Any]:
+def command_keys(words: Sequence[str], meant: Placeholders, *, is_shell: bool, takes_item: bool) -> dict[str, Any]:
     """The keys of a job that runs `words` for each item: an argv, or a command line for a shell. Raises UserError.
 
-    Without a placeholder the item is added at the end; without words an item is a command line itself.
+    Without a placeholder the item is added at the end (`takes_item`); without words an item is a command line itself.
     """
-    has_placeholder = any(meant.are_in(word) for word in words)
+    is_whole = not takes_item or any(meant.are_in(word) for word in words)
     if not is_shell:
         argv = [meant.argument(word) for word in words]
-        return {"command": argv if has_placeholder else [*argv, meant.item()]}
+        return {"command": argv if is_whole else [*argv, meant.item()]}
     if not words:
         return {"shell": "{{ item | raw }}"}
     script = meant.script(" ".join(words))
-    return {"shell": script if has_placeholder else f"{script} {meant.item()}"}
+    return {"shell": script if is_whole else f"{script} {meant.item()}"}
 
 
 def agent_keys(agent: str, prompt: str, meant: Placeholders, *, model: str | None = None) -> dict[str, Any]:

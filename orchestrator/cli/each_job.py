@@ -37,6 +37,7 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
     pool: str | None = None
     token: str | None = None
     check: str | None = None
+    label: str | None = None
     max_failures: str | None = None
     slots: int | None = None
 
@@ -69,13 +70,16 @@ def job_of(typed: Typed) -> EachJob:
         keys |= {key: value for key, value in given.items() if value is not None}
         name = typed.agent
     else:
-        keys = command_keys(words, meant, is_shell=typed.is_shell)
+        keys = command_keys(words, meant, is_shell=typed.is_shell, takes_item=typed.batch != 0)
         name = os.path.basename(words[0].split()[0] if typed.is_shell and words else (words or ("each",))[0])
     keys |= _option_keys(typed, meant)
     # A list has no label of its own.
-    if not items.form.is_text:
+    if typed.label is not None:
+        keys["label"] = meant.text(typed.label)
+    elif not items.form.is_text:
         keys["label"] = meant.item(is_text=True)
-    told = [*words, *(text for text in (typed.agent, typed.prompt, typed.model, typed.token, typed.check) if text is not None)]
+    texts = (typed.agent, typed.prompt, typed.model, typed.token, typed.check, typed.label)
+    told = [*words, *(text for text in texts if text is not None)]
     values = items.with_at_least(meant.most_values(told))
     unsafe = None if typed.is_shell else script_with_item(words, meant)
     return EachJob(name, items.form, keys, values, reads_stdin=not sources, unsafe_script=unsafe)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from orchestrator.cli.each_running import RunningOutputs
-from orchestrator.cli.output import OutputError, flush, write_bytes, write_raw
+from orchestrator.cli.output import flush, replaced, write_bytes, write_raw
 from orchestrator.cli.streams import opened
 from orchestrator.errors import UserError
+from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.views.happenings import Happening, ItemEnded, ItemRetrying, ItemStarted, RunBegan
 from orchestrator.workers.byte_text import bytes_of_text
@@ -66,12 +67,12 @@ class Outputs:
         """All items before it are printed."""
         self._printed: set[int] = set()
         """Those behind it that are."""
-        self._error: BrokenPipeError | OutputError | None = None
+        self._error: BrokenPipeError | UserError | None = None
 
     @property
     def shows_time(self) -> bool:
-        """Lines of running items are looked for when time has passed."""
-        return self._printing.by_line
+        """Lines of running items, and answers of agents, are looked for when time has passed."""
+        return self._printing.by_line or self._printing.is_agent
 
     def hear(self, happening: Happening) -> None:
         """Print what its end, or the end of another, gives the turn."""
@@ -86,29 +87,35 @@ class Outputs:
                 case ItemEnded():
                     index = self._known(happening)
                     self._ends[index] = happening.attempts
-                    in_order = self._printing.in_order and not self._printing.by_line
-                    self._try(self._print_from, self._first if in_order else index)
+                    self._try(self._print_from, self._first if self._is_in_order else index)
 
     def refresh(self, now: float) -> None:  # noqa: ARG002 - what is new is seen by looking
-        """Print the lines that running items have written since."""
+        """Print the lines that running items have written since, and answers that were not recorded yet."""
         with self._lock:
             for index in self._running.items:
                 self._try(self._put_new_lines, index)
+            for index in [*self._ends] if self._printing.is_agent else ():
+                if index == self._first or not self._is_in_order:
+                    self._try(self._print_from, index)
 
     def close(self) -> None:
         """Stdout is not its own."""
 
     def finish(self) -> None:
-        """Print all that is left, in item order. Raises BrokenPipeError, OutputError."""
+        """Print all that is left, in item order. Raises BrokenPipeError, OutputError, UserError (the folder of --results)."""
         with self._lock:
             if self._run_dir is not None and self._error is None:
                 history = self._followed().reader.history.jobs["each"]
                 for index in range(self._first, history.count or 0):
                     if index not in self._printed:
-                        self._ends.setdefault(index, history.attempts(index))
-                        self._try(self._print_from, index)
+                        self._ends.pop(index, None)
+                        self._try(self._print_attempt, index, history.attempts(index))
             if self._error is not None:
                 raise self._error
+
+    @property
+    def _is_in_order(self) -> bool:
+        return self._printing.in_order and not self._printing.by_line
 
     def _known(self, happening: ItemStarted | ItemRetrying | ItemEnded) -> int:
         """The index of the item; what it is called is remembered as long as that is needed."""
@@ -123,19 +130,27 @@ class Outputs:
             try:
                 print_(*arguments)
                 flush()
-            except (BrokenPipeError, OutputError) as error:
+            except (BrokenPipeError, UserError) as error:
                 self._error = error
 
     def _print_from(self, index: int) -> None:
         """Print that item, if it has ended, and those right behind it."""
-        while (attempt := self._ends.pop(index, None)) is not None:
-            self._print_attempt(index, attempt)
+        while (attempts := self._ends.get(index)) is not None and (
+            not self._printing.is_agent or self._is_recorded(index, attempts)
+        ):
+            self._print_attempt(index, attempts)
+            del self._ends[index]
             self._labels.pop(index, None)
             self._printed.add(index)
             while self._first in self._printed:
                 self._printed.remove(self._first)
                 self._first += 1
             index += 1
+
+    def _is_recorded(self, index: int, attempts: int) -> bool:
+        """Whether the answer can be read: an end is heard of before its group is written."""
+        past = self._followed().reader.history.jobs["each"]
+        return past.attempts(index) == attempts and past.status(index) is not Status.RUNNING
 
     def _print_attempt(self, index: int, attempt: int) -> None:
         """Print what an attempt that has ended has written, but for the lines that were printed already."""
@@ -174,15 +189,12 @@ class Outputs:
             self._within.add(index)
 
     def _keep(self, stream: BinaryIO, index: int, name: str) -> None:
-        """Write a stream to the folder of --results, as that of the item. Raises OutputError."""
+        """Write a stream to the folder of --results, as that of the item. Raises UserError."""
         path = f"{self._printing.folder}/{index + 1}/{name}"
         stream.seek(0)
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                shutil.copyfileobj(stream, file)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}", "logs has all outputs, too") from error
+        _make_folder(os.path.dirname(path))
+        with replaced(path) as file:
+            shutil.copyfileobj(stream, file)
 
     def _answer(self, index: int) -> BinaryIO | None:
         answer = self._followed().reader.output("each", index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,19 @@ def test_lines_of_running_items_come_as_they_are_whole_and_once(tmp_path: Path, 
     seen = [(story.outputs.refresh(0.0), capfd.readouterr().out)[1] for _ in range(3)]
     story.end(0, "a1\na2\nend")
     assert [*seen, capfd.readouterr().out] == ["each:0\ta1\n", "", "each:0\ta2\n", "item 0\tend\n"]
+
+
+def test_an_answer_that_is_told_before_it_is_recorded_is_printed_in_its_turn(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded: set[int] = set()
+    story = Story(tmp_path, is_agent=True)
+    monkeypatch.setattr(story.outputs, "_is_recorded", lambda index, _attempts: index in recorded)
+    monkeypatch.setattr(story.outputs, "_answer", lambda index: io.BytesIO(b"answer %d\n" % index))
+    story.end(0, "")
+    recorded.add(1)
+    story.end(1, "")
+    assert capfd.readouterr().out == ""
+    recorded.add(0)
+    story.outputs.refresh(0.0)
+    assert capfd.readouterr().out == "answer 0\nanswer 1\n"
