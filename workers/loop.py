@@ -20,6 +20,7 @@ from .byte_text import encode_message, message_decoder
 from .faultpoints import fault_point
 from .files.write_bell import WriteBell
 from .processes.identity import boot_id
+from .processes.reaping import reaper
 from .processes.spawn_call import SpawnCall, default_signals
 from .protocol import (
     HURRIED_GRACE_SECONDS,
@@ -224,6 +225,7 @@ def make_ready() -> None:
     """Make what each worker would make for its first attempt, and is the same in all: as dear as a dozen short items."""
     _decode(encode_message(Recall()))
     SpawnCall(default_signals())
+    reaper()
     boot_id()
 
 

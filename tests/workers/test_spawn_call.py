@@ -24,8 +24,10 @@ class Starter:
         self._spawner = Spawner(_BASE)
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
-    def run(self, *argv: str, env: dict[str, str | None] | None = None, env_allowed: list[str] | None = None) -> list[str]:
-        """The lines of its output, sorted."""
+    def run(
+        self, *argv: str, env: dict[str, str | None] | None = None, env_allowed: list[str] | None = None, known: int = -1
+    ) -> list[str]:
+        """The lines of its output, sorted. `known`: the last attempt that had ended when this one was sent."""
         start = Start(
             sequence=0,
             item="a",
@@ -37,6 +39,7 @@ class Starter:
             stderr_path="",
             env=env or {},
             env_allowed=env_allowed,
+            recorded_through=known,
         )
         output = os.open(self._folder / "output", os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC)
         try:
@@ -45,9 +48,6 @@ class Starter:
             return sorted(os.pread(output, 1 << 16, 0).decode().splitlines())
         finally:
             os.close(output)
-
-    def forget_search(self) -> None:
-        self._spawner.forget_search()
 
     def close(self) -> None:
         os.close(self._null)
@@ -83,7 +83,7 @@ def test_the_output_goes_where_each_start_wants_it(starter: Starter) -> None:
         os.close(moved)
 
 
-def test_a_program_is_found_where_it_stands_once_the_attempts_before_are_over(starter: Starter, tmp_path: Path) -> None:
+def test_an_attempt_finds_a_program_where_those_have_put_it_that_ended_before(starter: Starter, tmp_path: Path) -> None:
     first, second = (tmp_path / name for name in ("first", "second"))
 
     def put_into(folder: Path) -> None:
@@ -95,11 +95,11 @@ def test_a_program_is_found_where_it_stands_once_the_attempts_before_are_over(st
     path = {"PATH": f"{first}:{second}"}
     assert starter.run("tool", env={**path}) == ["second"]
     put_into(first)
-    starter.forget_search()
-    assert starter.run("tool", env={**path}) == ["first"]
-    # One that is gone is not waited for.
+    assert starter.run("tool", env={**path}) == ["second"], "it was sent together with the one before, and needs nothing of it"
+    assert starter.run("tool", env={**path}, known=0) == ["first"]
+    # One that is gone is looked for elsewhere.
     (first / "tool").unlink()
-    assert starter.run("tool", env={**path}) == ["second"]
+    assert starter.run("tool", env={**path}, known=0) == ["second"]
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,8 @@ class ProcessRunner:
         return Watch(spawned.pid, start, self._host, streams, bounds, onlooker)
 
     def let_go_of_locks(self) -> None:
-        """Hold none for a process any more: the attempts that had these are over. Due before they are closed."""
+        """Hold none for a process any more. Due before they are closed."""
         self._carrier.let_go()
-        self._spawner.forget_search()
 
     def close(self) -> None:
         """This process is what it was again, but for its current directory."""

@@ -34,11 +34,6 @@ _PAUSE_WHILE_WRITTEN_SECONDS = 0.05
 hears nothing meanwhile, so it is no longer than that."""
 
 
-_SEARCH_KEPT_SECONDS = 0.1
-"""For so long at most it is remembered where in PATH a program stands, as shells do it for ever. Most folders lack it, and a look
-into one costs as much as a line of the log."""
-
-
 class CannotStart(Exception):
     """The agent was not started, and another try would fail in the same way: the reason in words."""
 
@@ -51,14 +46,9 @@ class Spawner:
         self._call = SpawnCall(default_signals())
         self._copied: tuple[tuple[int, ...], Sequence[int]] = ((), ())
         self._copies: list[tuple[int, int]] = []
-        self._searched: tuple[str, str | None, bool] | None = None
+        self._searched: tuple[str, str | None, bool, int] | None = None
         self._places: list[str] = []
         self._found: str | None = None
-        self._search_again_at = 0.0
-
-    def forget_search(self) -> None:
-        """Look for the next program anew: what has ended by now may have put it into another folder."""
-        self._searched = None
 
     def spawn(self, start: Start, argv: list[str], streams: tuple[int, int, int], carried: Sequence[int]) -> int:
         """Start `argv` with the environment of `start`, in the current directory; returns the pid.
@@ -109,13 +99,14 @@ class Spawner:
         if "/" in command or not command:
             return (command,)
         # An agent's own program is never one of the folder that it works in, where the attempt before may have put one.
-        searched = (command, self._variables.path_of(start), start.env_allowed is None)
-        if searched != self._searched or time.monotonic() >= self._search_again_at:
-            self._searched, self._places = searched, _places_along(*searched)
+        path, is_anywhere = self._variables.path_of(start), start.env_allowed is None
+        # Attempts that were sent together need nothing of each other: most folders lack the program, and are looked into once.
+        searched = (command, path, is_anywhere, start.recorded_through)
+        if searched != self._searched:
+            self._places = _places_along(command, path, is_anywhere)
             self._found = next((place for place in self._places if os.access(place, os.X_OK)), None)
             # What is relative stands somewhere else for the next item.
-            is_kept = all(map(os.path.isabs, self._places))
-            self._search_again_at = time.monotonic() + _SEARCH_KEPT_SECONDS if is_kept else 0.0
+            self._searched = searched if all(map(os.path.isabs, self._places)) else None
         return _found_among(self._places, self._found)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ..protocol import End, EndReason, Start
 from . import tree
 from .memory_use import FIRST_PAUSE_SECONDS, MemoryPauses, used_by_attempt
+from .reaping import reaper
 from .spawn import SHORTAGES
 from .stream_looks import StreamLooks
 from .surroundings import Bounds, Host, Onlooker, Stream
@@ -149,13 +150,13 @@ class Watch:
 
     def _reap(self) -> bool:
         """Take in every child that has ended; True when the main process and all others are gone."""
+        take_in = reaper().reap
         while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
-            except ChildProcessError:
+            pid, status, cpu_seconds, max_rss = take_in()
+            if pid < 0:
                 if self.status is None:
-                    raise RuntimeError(f"the agent {self._pid} was reaped by somebody else") from None
-                # ECHILD proves that nothing is left. Without a subreaper orphans are no children of ours: look for them.
+                    raise RuntimeError(f"the agent {self._pid} was reaped by somebody else")
+                # That there is no child proves that nothing is left. Without a subreaper orphans are not ours: look for them.
                 return self._host.is_subreaper or not self._end_leftovers(has_children=False)
             if pid == 0:
                 return self.status is not None and not self._end_leftovers(has_children=not self._host.strangers)
@@ -164,9 +165,9 @@ class Watch:
                 if pid == self._pid:
                     self._stopped_at = time.monotonic() if os.WIFSTOPPED(status) else None
                 continue
-            self.cpu_seconds += usage.ru_utime + usage.ru_stime
-            if usage.ru_maxrss > self.max_rss:
-                self.max_rss = usage.ru_maxrss
+            self.cpu_seconds += cpu_seconds
+            if max_rss > self.max_rss:
+                self.max_rss = max_rss
             if pid == self._pid:
                 self.status = status
                 if status:
