@@ -26,7 +26,7 @@ def command(file: str, as_json: bool) -> int:
     """
     from orchestrator.jobsfile.diagram import draw_tree, nodes_of
     from orchestrator.jobsfile.load import load, user_config
-    from orchestrator.jobsfile.rereads import rereads_told
+    from orchestrator.jobsfile.warnings import warnings_about
 
     try:
         jobs_file = load(file, user_config=user_config())
@@ -38,7 +38,7 @@ def command(file: str, as_json: bool) -> int:
         return int(ExitCode.USAGE)
     jobs = [job.id for job in jobs_file.jobs]
     nodes = nodes_of(jobs_file.jobs)
-    warnings = rereads_told(jobs_file, file)
+    warnings = warnings_about(jobs_file, file)
     if as_json:
         graph = [asdict(node) for node in nodes]
         write_json({"ok": True, "jobs": jobs, "graph": graph, "problems": [], "warnings": warnings})

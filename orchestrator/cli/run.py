@@ -40,7 +40,7 @@ from orchestrator.cli.running import run
 @view_options
 @pass_invocation
 def command(invocation: Invocation, /, *, resume: bool, max_age: float | None, replay: str | None, **other: Any) -> int:
-    """Run a jobs file.
+    """Run a jobs file; - reads it from stdin.
 
     Exit code: 0 completed, 1 something failed, 2 a mistake of yours, 3 paused, 4 cancelled, 5 a gate rejected, 74 state not
     writable, 75 held by another process, 130/143/129 interrupted and resumable.
@@ -50,4 +50,6 @@ def command(invocation: Invocation, /, *, resume: bool, max_age: float | None, r
         raise click.UsageError("--max-age says which run --resume may continue: give --resume too")
     if replay is not None and resume:
         raise click.UsageError("--replay begins a new run: leave --resume out, or use orchestrate resume RUN")
+    if other["file"] == "-" and (resume or other["detach"] or other["overlap"] != "allow"):
+        raise click.UsageError("-: a new run in the foreground; for --resume, --overlap and --detach write a file")
     return run(invocation, resume=resume, max_age=max_age, replay=replay, **other)

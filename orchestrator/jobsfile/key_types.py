@@ -90,6 +90,7 @@ Devices = Annotated[
         },
     ),
 ]
+Delimiter = Annotated[str, Meta(pattern=r"^[^\r\n\"]\Z", description='one character, such as ";" or "\\t"')]
 ExitCodes = Annotated[
     tuple[Annotated[int, Meta(ge=0, le=255)], ...], Meta(min_length=1, description="a list of exit codes, from 0 to 255")
 ]

@@ -33,6 +33,7 @@ from orchestrator.jobsfile.key_types import (
     Count,
     Defaults,
     Delays,
+    Delimiter,
     Depth,
     Devices,
     Dollars,
@@ -275,6 +276,8 @@ class SourceTable(msgspec.Struct, kw_only=True):
     """The values of a file with one JSON value a line."""
     csv: Text | None = None
     """The rows of a CSV file, each a mapping by the names of the first line."""
+    delimiter: Delimiter | None = None
+    """What stands between the columns of a CSV file: one character, as ";" and "\\t"; default: a comma."""
     matrix: Axes | None = None
     """All combinations of some axes, each a list, a template or a source; `item` has one key for each axis."""
     job: ParentIds | None = None
@@ -291,7 +294,7 @@ RULES: dict[type[msgspec.Struct], dict[str, Any]] = {
     PromptFileTable: {"required": ["path"]},
     SourceTable: {
         "oneOf": [{"required": [key]} for key in ("glob", "lines", "jsonl", "csv", "matrix", "job")],
-        "dependentSchemas": {"job": {"properties": {"batch": False}}},
+        "dependentSchemas": {"job": {"properties": {"batch": False}}, "delimiter": {"required": ["csv"]}},
     },
 }
 """How the keys of a table go together, for editors, in the words of JSON Schema."""

@@ -30,11 +30,15 @@ from orchestrator.jobsfile.model import InputSpec, JobsFile, RunSettings, templa
 from orchestrator.jobsfile.pools import PoolFields, build_pools, compile_pools
 from orchestrator.jobsfile.template_fields import WRONG, compile_environment
 
+STDIN = "-"
+"""In place of a path: the jobs file comes from stdin."""
+
 
 def load(
     path: str | os.PathLike[str], *, folder: str | None = None, user_config: str | None = None, kept: KeptFiles = NOTHING_KEPT
 ) -> JobsFile:
-    """The jobs file at `path`. `folder`: where its relative paths start, default its own folder.
+    """The jobs file at `path`, or that of stdin (`-`). `folder`: where its relative paths start, default its own
+    folder, or of stdin the one that we are in.
 
     `user_config`: the user's config.toml, whose [defaults] and [pools] stand behind the file's; it need not exist.
     The files that it runs as children are loaded, too, as far as their paths are no templates. `kept`: of the run whose child
@@ -42,6 +46,10 @@ def load(
     Raises UserError for a file that cannot be read, JobsFileError for mistakes in it.
     """
     files, given = TakenFiles(kept), os.fspath(path)
+    if given == STDIN:
+        place = os.path.abspath(folder or os.curdir)
+        text = read_text("/dev/stdin", files.read)
+        return load_text(text, path=os.path.join(place, "stdin.toml"), folder=place, user_config=user_config, is_recorded=False)
     children = ChildFiles(lambda child, below: _load_file(child, None, user_config, below, files), files)
     found = _load_file(given, folder, user_config, children, files)
     return msgspec.structs.replace(found, kept=files.taken(given))

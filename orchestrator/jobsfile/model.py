@@ -129,6 +129,8 @@ class FileSource(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["glob", "lines", "jsonl", "csv"]
     path: Template
     batch: int | None = None
+    delimiter: str | None = None
+    """Of a CSV file; None: a comma, unless the file looks otherwise."""
 
 
 class MatrixSource(msgspec.Struct, frozen=True, kw_only=True):

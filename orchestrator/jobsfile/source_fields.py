@@ -52,6 +52,9 @@ def _source_table(value: dict[str, Any], place: Place, problems: Problems, *, is
     if kind == "job" and "batch" in value:
         problems.tell((*place, "batch"), "does not go with job: a chain follows its parent item by item")
         return WRONG
+    if "delimiter" in value and kind != "csv":
+        problems.tell((*place, "delimiter"), f"says how a CSV file is read, and this is {kind}")
+        return WRONG
     # A key that is wrong was told: of half a source nothing is built.
     if wrong:
         return WRONG
@@ -62,7 +65,9 @@ def _build_source(kind: str, raw: SourceTable, place: Place, problems: Problems)
     for file_kind in SOURCES:
         if kind == file_kind:
             path = compile_text(getattr(raw, kind), "text", (*place, kind), problems)
-            return path if path is WRONG else FileSource(kind=file_kind, path=path, batch=raw.batch)
+            if path is WRONG:
+                return WRONG
+            return FileSource(kind=file_kind, path=path, batch=raw.batch, delimiter=raw.delimiter)
     if kind == "job":
         parents = (raw.job,) if isinstance(raw.job, str) else tuple(raw.job or ())
         if not parents:

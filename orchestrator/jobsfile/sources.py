@@ -16,7 +16,7 @@ from typing import IO, Any, AnyStr
 
 from orchestrator.jobsfile.globs import Matching, matching_paths
 from orchestrator.jobsfile.language.template import RenderError, Template
-from orchestrator.jobsfile.language.values import kind_in_words
+from orchestrator.jobsfile.language.values import json_text, kind_in_words
 from orchestrator.jobsfile.model import FileSource, ListSource, MatrixSource
 from orchestrator.system.named_files import LARGEST_BYTES, open_named
 from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, bytes_of_text, text_of_bytes
@@ -125,7 +125,7 @@ def _from_file(source: FileSource, context: Mapping[str, Any], folder: str, matc
             case "jsonl":
                 yield from _json_lines(path, folder)
             case "csv":
-                yield from _rows(path, folder)
+                yield from _rows(path, folder, source.delimiter)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
 
@@ -169,7 +169,7 @@ def _json_lines(path: str, folder: str) -> Iterator[Any]:
             raise SourceError(f"{path}:{number}: {error}") from error
 
 
-def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
+def _rows(path: str, folder: str, delimiter: str | None) -> Iterator[dict[str, str]]:
     import csv  # Most files have no table.
 
     # Of the whole process, and by default small: a field may hold a file.
@@ -179,11 +179,13 @@ def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
         _refuse_utf16(data.read(2), path)
         data.seek(0)
         file = io.TextIOWrapper(data, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.reader(_bounded(file, path), strict=True)
+        reader = csv.reader(_bounded(file, path), strict=True, delimiter=delimiter or ",")
         try:
             header = next(reader, None)
             if not header:
                 raise SourceError(f"{path}:1: expected a line of column names")
+            if delimiter is None and len(header) == 1 and (other := _other_delimiter(header[0])):
+                raise SourceError(f"{path}:1: one column, {header[0]!r}: {other}")
             # An item is a mapping by these names: of two that are the same one would be lost.
             names = Counter(header)
             twice = next((name for name in header if names[name] > 1), None)
@@ -198,3 +200,9 @@ def _rows(path: str, folder: str) -> Iterator[dict[str, str]]:
                 yield dict(zip(header, row, strict=True))
         except csv.Error as error:
             raise SourceError(f"{path}:{reader.line_num}: {error}") from error
+
+
+def _other_delimiter(name: str) -> str:
+    """What to do about a column that is named as if it were several; "" if it is not."""
+    found = next((each for each in (";", "\t", "|") if each in name), None)
+    return f'if that are several, say delimiter = {json_text(found)}, else delimiter = ","' if found is not None else ""

@@ -47,6 +47,14 @@ def test_a_script_is_run_by_what_the_job_or_its_first_line_names(run_cli: RunCli
     ]
 
 
+def test_a_jobs_file_comes_from_stdin_and_runs_where_we_are(run_cli: RunCli) -> None:
+    ran = run_cli("run", "-", stdin='[jobs.a]\nshell = "pwd > here"')
+    assert ran.returncode == 0, ran.stderr
+    assert run_cli("run", "-", "--resume", stdin="").returncode == 2
+    told = run_cli("check", "-", stdin="[jobs.a]\nshel = 'x'")
+    assert "shel: unknown key" in told.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "is_one", "of_file"),
     [

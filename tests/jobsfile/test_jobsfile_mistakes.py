@@ -143,6 +143,8 @@ IN_A_JOB = [
     ("for_each = ['{{ x']", "jobs.a.for_each[0]: "),
     ("for_each = {}", "jobs.a.for_each: expected exactly one of glob, lines, jsonl, csv, matrix, job"),
     ("for_each = { glob = 'x', csv = 'y' }", "got glob, csv"),
+    ("for_each = { csv = 'x', delimiter = ';;' }", 'jobs.a.for_each.delimiter: expected one character, such as ";"'),
+    ("for_each = { lines = 'x', delimiter = ';' }", "jobs.a.for_each.delimiter: says how a CSV file is read, and this is lines"),
     ("for_each = { globb = 'x' }", "jobs.a.for_each.globb: unknown key; did you mean glob?"),
     ("for_each = { glob = 'x', batch = 0 }", "jobs.a.for_each.batch: expected a whole number of at least 1"),
     ("for_each = { job = 'port', batch = 2 }", "jobs.a.for_each.batch: does not go with job"),

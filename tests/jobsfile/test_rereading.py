@@ -7,7 +7,7 @@ from drivers.sweeps import telling
 
 from orchestrator.jobsfile.language.rereading import reader_in_argv, reader_in_script
 from orchestrator.jobsfile.load import load_text
-from orchestrator.jobsfile.rereads import rereads_told
+from orchestrator.jobsfile.warnings import warnings_about
 
 TOLD = [
     ("eval {{ x }}", "eval"),
@@ -90,12 +90,31 @@ def test_the_same_holds_for_an_argv_and_for_a_shell_that_reads_its_input() -> No
     assert reader_in_argv(["cat"], "{{ x }}") == ""
 
 
+@pytest.mark.parametrize(
+    ("keys", "is_warned"),
+    [
+        ('permissions = "edit"', True),
+        ('permissions = "full"\nmax_concurrency = 2', True),
+        ('permissions = "edit"\nmax_concurrency = 1', False),
+        ('workspace = "worktree"', False),
+        ("", False),
+    ],
+)
+def test_agents_that_edit_one_folder_at_once_are_warned_of(keys: str, is_warned: bool) -> None:
+    text = f'[jobs.a]\nfor_each = ["x"]\nagent = "demo"\nprompt = "x"\n{keys}\n'
+    told = warnings_about(load_text(text, path="/f/jobs.toml", folder="/f"), "jobs.toml")
+    assert [line.partition(";")[0].partition(" of its ")[2] for line in told] == (
+        ["agents change files in one folder at once"] if is_warned else []
+    )
+    assert not warnings_about(load_text(f"run.slots = 1\n{text}", path="/f/jobs.toml", folder="/f"), "jobs.toml")
+
+
 def test_each_place_of_a_file_is_told_with_its_line() -> None:
     text = (
         '[jobs.a]\nfor_each = ["x"]\nshell = "eval {{ item }}"\ncheck = "sh -c {{ item }}"\n'
         '[jobs.b]\nfor_each = ["x"]\ncommand = ["bash", "-c", "ls {{ item }}"]\n[jobs.c]\nshell = "eval x"\n'
     )
-    told = rereads_told(load_text(text, path="/f/jobs.toml", folder="/f"), "jobs.toml")
+    told = warnings_about(load_text(text, path="/f/jobs.toml", folder="/f"), "jobs.toml")
     assert [line.partition(" reads ")[0] for line in told] == [
         "jobs.toml:3: jobs.a.shell: eval",
         "jobs.toml:4: jobs.a.check: sh -c",

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pytest
 
 from orchestrator.jobsfile import sources
@@ -265,6 +266,16 @@ def test_each_line_of_jsonl_is_a_value(tmp_path: Path) -> None:
 def test_a_line_that_is_not_json_is_told_with_its_number(tmp_path: Path, line: str) -> None:
     (tmp_path / "x.jsonl").write_text(f"1\n{line}\n")
     assert refusal(a_file("jsonl", "x.jsonl"), tmp_path).startswith("x.jsonl:2: ")
+
+
+def test_csv_has_the_delimiter_that_is_said_and_one_that_seems_to_be_there_is_named(tmp_path: Path) -> None:
+    for said, name in (("\t", r'"\t"'), (";", '";"'), ("|", '"|"')):
+        (tmp_path / "x.csv").write_text(f"a{said}b\n1,5{said}2\n")
+        source = a_file("csv", "x.csv")
+        assert items(msgspec.structs.replace(source, delimiter=said), tmp_path) == [{"a": "1,5", "b": "2"}]
+        assert f'if that are several, say delimiter = {name}, else delimiter = ","' in refusal(source, tmp_path)
+    (tmp_path / "x.csv").write_text("a;b\n1\n")
+    assert items(msgspec.structs.replace(a_file("csv", "x.csv"), delimiter=","), tmp_path) == [{"a;b": "1"}]
 
 
 def test_each_row_of_csv_is_a_mapping_of_texts(tmp_path: Path) -> None:

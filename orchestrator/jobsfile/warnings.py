@@ -1,4 +1,6 @@
-"""What a person is told of a jobs file that is right: values that a program of a job would read as commands."""
+"""What a person is told of a jobs file that is right: values that a program of a job would read as commands, agents that would
+change files under each other's hands.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,16 @@ from orchestrator.jobsfile.language.rereading import reader_in_argv, reader_in_s
 from orchestrator.jobsfile.model import CommandAction, Job, JobsFile, ShellAction
 
 
-def rereads_told(jobs_file: JobsFile, shown_path: str) -> list[str]:
+def warnings_about(jobs_file: JobsFile, shown_path: str) -> list[str]:
     """One line for each place, as the mistakes of a file are told, in the file's order."""
     told = Problems(shown_path, jobs_file.text)
     for job in jobs_file.jobs:
+        if _edits_at_once(job, jobs_file.run.slots):
+            told.tell(
+                ("jobs", job.id),
+                f"up to {job.max_concurrency} of its agents change files in one folder at once;"
+                ' workspace = "worktree" gives each its own, max_concurrency = 1 lets one work at a time',
+            )
         for key, reader in _readers(job):
             meant = "write {{ x | raw }}" if key == "command" else "put it into a shell variable first"
             told.tell(
@@ -21,6 +29,11 @@ def rereads_told(jobs_file: JobsFile, shown_path: str) -> list[str]:
                 f" (sh -c 'ls -- \"$1\"' _ {{{{ x }}}}); if it is meant, {meant}",
             )
     return told.lines()
+
+
+def _edits_at_once(job: Job, slots: int | None) -> bool:
+    is_one = job.for_each is None or job.max_concurrency == 1 or slots in (0, 1)
+    return job.is_agent and not is_one and job.workspace.kind == "shared" and job.allowed != "read"
 
 
 def _readers(job: Job) -> Iterator[tuple[str, str]]:
