@@ -48,9 +48,9 @@ def list_runs(
         and (wanted is None or summary["jobs_file"] == wanted)
     )
     if as_json:
-        from orchestrator.views.json_lines import json_list
+        from orchestrator.views.json_lines import json_list, with_times
 
-        for chunk in json_list(told):
+        for chunk in json_list(map(with_times, told)):
             write_bytes(chunk)
     else:
         # A line is printed as soon as it is known, so that `| head` is quick however many runs there are.

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 @click.command("logs")
 @run_argument
 @click.argument("item", required=False)
-@click.option("-f", "--follow", is_flag=True, help="Follow one item until it ends.")
+@click.option("-f", "--follow", is_flag=True, help="Follow an item until it ends, or all that run, line by line.")
 @click.option("--stderr", is_flag=True, help="What it wrote to stderr, instead of stdout and then stderr.")
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Which attempt (default: the last).")
-@click.option("-n", "--lines", type=click.IntRange(min=0), metavar="LINES", help="Only the last LINES of each stream.")
+@click.option("-n", "--lines", "--tail", type=click.IntRange(min=0), metavar="LINES", help="Only the last LINES of each stream.")
 @click.option(
     "--raw",
     is_flag=True,
@@ -53,6 +53,9 @@ def command(
 
     ITEM is JOB:INDEX, JOB, JOB:LABEL or a glob, with #ROUND behind it for one round of a loop. Several items have a header line
     each.
+
+    -f of no item, or of several, shows what those that run write from now on, and before (`--tail 0`: not that), each line behind
+    the name of its item, until the run has ended.
     """
     from orchestrator.cli.meant_run import run_and_items
     from orchestrator.reading.follower import RunFollower
@@ -65,15 +68,19 @@ def command(
     # Options that do not go together are refused before anything is printed.
     if number is not None and (follow or attempt is not None):
         raise UserError("#ROUND does not go with -f or --attempt", "-f follows the attempt that runs")
-    if follow and len(items) != 1:
-        raise UserError(f"-f follows one item, and these are {len(items)}", "name one as JOB:INDEX")
     if follow and attempt is not None:
         raise UserError("-f and --attempt cannot both be given", "-f follows the attempt that runs")
-    if follow:
+    names = ("stderr",) if stderr else STREAMS
+    if follow and (not is_named or len(items) != 1) and reader.is_alive:
+        from orchestrator.cli.following_all import FollowedItems
+
+        FollowedItems(follower, set(items) if is_named else None, sinks, names=names, lines=lines).follow()
+        return 0
+    if follow and len(items) == 1:
         from orchestrator.cli.following import follow_item
 
         with _bug_told(reader, *items[0]):
-            follow_item(follower, *items[0], sinks, names=("stderr",) if stderr else STREAMS, lines=lines)
+            follow_item(follower, *items[0], sinks, names=names, lines=lines)
         return 0
     # Of a whole run, items that have not started have nothing to show; one that was named gets its header all the same.
     if not is_named:

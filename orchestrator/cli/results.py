@@ -14,12 +14,26 @@ from orchestrator.cli.options import json_option, output_option, run_argument
 from orchestrator.cli.output import write_to
 from orchestrator.errors import UserError
 from orchestrator.store.records import Status
+from orchestrator.system.wording import iso_time
+from orchestrator.views.json_lines import TIMES_S
 
 if TYPE_CHECKING:
     from orchestrator.reading.failure_tails import FailureTails
+    from orchestrator.reading.ordered_results import Order
     from orchestrator.reading.run_reader import RunReader
 
 _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code", "reason"]
+
+
+_SORTS = {
+    "duration": "duration_s",
+    "started": "started_at",
+    "finished": "finished_at",
+    "cost": "cost_usd",
+    "attempts": "attempts",
+    "label": "label",
+}
+"""Word of --sort -> field."""
 
 
 @click.command("results")
@@ -29,6 +43,9 @@ _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only the items in this state.")
 @click.option("--rounds", is_flag=True, help="One result a round of a loop (JOB:INDEX#ROUND) instead of one an item.")
 @click.option("--raw", is_flag=True, help="The values as they are: no secret hidden.")
+@click.option("--sort", type=click.Choice([*_SORTS]), help="In the order of this, the least first. Default: in item order.")
+@click.option("--reverse", is_flag=True, help="With --sort: the greatest first.")
+@click.option("--slowest", type=click.IntRange(min=1), metavar="N", help="The N items that took longest, the longest first.")
 @output_option
 @json_option
 @pass_invocation
@@ -41,23 +58,29 @@ def command(
     status: str | None,
     rounds: bool,
     raw: bool,
+    sort: str | None,
+    reverse: bool,
+    slowest: int | None,
     path: str | None,
     as_json: bool,
 ) -> int:
     """Print the results of a run (default: the newest), one an item, in item order.
 
-    Secrets are shown as [redacted:NAME], as in the logs.
+    Times are ISO 8601 in JSON and CSV; started_at_s and finished_at_s are the same in seconds since the epoch. Secrets are shown
+    as [redacted:NAME], as in the logs.
     """
     from orchestrator.cli.result_forms import FORMS
     from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
     from orchestrator.cli.shown_run import open_run_to_show
     from orchestrator.reading.failure_tails import FailureTails
     from orchestrator.reading.item_result import items_seen_as, shown_rounds
-    from orchestrator.reading.many_results import shown_results
     from orchestrator.reading.shown_redactor import redactor_of
 
     if as_json:
         form = "json"
+    order = _order(sort, slowest, is_reversed=reverse)
+    if rounds and order is not None:
+        raise UserError("--rounds stands in item order", "leave out --sort and --slowest")
     reader = open_run_to_show(invocation, run)
     chosen = _chosen(fields, form)
     # An output may be large, so it is read only if it is shown, and then in pieces.
@@ -66,14 +89,13 @@ def command(
         of_items = (shown_rounds(reader, *item, with_output=with_output) for item in items_seen_as(reader))
         results: Iterable[dict[str, Any]] = itertools.chain.from_iterable(of_items)
     else:
-        results = shown_results(reader, status=None if status is None else Status(status), with_output=with_output)
+        results = _in_order(reader, order, None if status is None else Status(status), with_output=with_output)
     # Chosen by the status that is shown: a gate that asks is shown as waiting, whatever is recorded.
     if status is not None:
         results = (each for each in results if each["status"] == status)
     if "reason" in chosen:
         results = map(partial(_with_reason, reader, FailureTails(reader.run_dir, reader.jobs_file)), results)
-    if form == "table":
-        results = map(_with_notes, results)
+    results = map(_for_table if form == "table" else _with_times, results)
     rows = results if chosen == _shown_fields() else ({field: result[field] for field in chosen} for result in results)
     if raw:
         write_to(path, FORMS[form](rows, chosen))
@@ -85,6 +107,17 @@ def command(
     watched = WatchedRows(rows, chosen)
     write_to(path, without_secrets_in_blocks(FORMS[form](watched, chosen), watched, redactor))
     return 0
+
+
+def _in_order(
+    reader: RunReader, order: Order | None, status: Status | None, *, with_output: Literal["in pieces", False]
+) -> Iterable[dict[str, Any]]:
+    from orchestrator.reading.many_results import shown_results
+    from orchestrator.reading.ordered_results import ordered_results
+
+    if order is None:
+        return shown_results(reader, status=status, with_output=with_output)
+    return ordered_results(reader, order, status, with_output=with_output)
 
 
 def _with_reason(reader: RunReader, tails: FailureTails, result: dict[str, Any]) -> dict[str, Any]:
@@ -101,11 +134,32 @@ def _with_reason(reader: RunReader, tails: FailureTails, result: dict[str, Any])
     return result
 
 
-def _with_notes(result: dict[str, Any]) -> dict[str, Any]:
+def _for_table(result: dict[str, Any]) -> dict[str, Any]:
     """The result with the notes and the number of denials in place of a reason: a table has no room for more."""
     denied = [f"{len(result['denials'])} denied"] if result["denials"] else []
     notes = [*(result["notes"] or []), *denied]
+    result = {**result, "started_at_s": result["started_at"], "finished_at_s": result["finished_at"]}
     return result if result["error"] or not notes else {**result, "reason": "; ".join(notes), "error": "; ".join(notes)}
+
+
+def _with_times(result: dict[str, Any]) -> dict[str, Any]:
+    """The result with its times as ISO 8601, and as numbers behind all else: as `with_times`, in the dictionary itself."""
+    started, finished = result["started_at"], result["finished_at"]
+    result["started_at"], result["finished_at"] = iso_time(started), iso_time(finished)
+    result["started_at_s"], result["finished_at_s"] = started, finished
+    return result
+
+
+def _order(sort: str | None, slowest: int | None, *, is_reversed: bool) -> Order | None:
+    from orchestrator.reading.ordered_results import Order
+
+    if slowest is not None:
+        if sort is not None or is_reversed:
+            raise UserError("--slowest says the order itself", "leave out --sort and --reverse")
+        return Order(_SORTS["duration"], is_reversed=True, most=slowest)
+    if sort is None and is_reversed:
+        raise UserError("--reverse of what?", "say it: --sort duration --reverse")
+    return None if sort is None else Order(_SORTS[sort], is_reversed=is_reversed)
 
 
 def _chosen(fields: str | None, form: str) -> list[str]:
@@ -122,4 +176,4 @@ def _chosen(fields: str | None, form: str) -> list[str]:
 def _shown_fields() -> list[str]:
     from orchestrator.reading.item_result import RESULT_FIELDS
 
-    return [*RESULT_FIELDS, "reason"]
+    return [*RESULT_FIELDS, "reason", *TIMES_S]

@@ -11,10 +11,10 @@ from orchestrator.cli.result_forms import Row, text_in_table
 from orchestrator.reading.large_output import LargeOutput
 from orchestrator.store.source_file import BLOCK_BYTES
 from orchestrator.system.redaction import Redactor
-from orchestrator.views.json_lines import json_line
+from orchestrator.views.json_lines import TIMES, TIMES_S, json_line
 
 _TEXTS = (str, list, dict, LargeOutput)
-_OUR_WORDS = frozenset({"index", "status", "class", "exit_code", "attempts", "started_at", "finished_at", "duration_s"})
+_OUR_WORDS = frozenset({"index", "status", "class", "exit_code", "attempts", "duration_s"}) | {*TIMES, *TIMES_S}
 """Fields of each result that are numbers, or words of ours: no secret is in them."""
 
 

@@ -23,6 +23,31 @@ _LINES_BEFORE = 300
 """Lines before the shown ones that are read, too: a private key that begins in them may go on in the lines that are shown."""
 
 
+class Output(Protocol):
+    """Takes what is shown."""
+
+    def put(self, data: bytes) -> None:
+        """Data, which may be cut anywhere: a terminal does not obey it."""
+        ...
+
+    def put_line(self, text: str) -> None:
+        """A line of words."""
+        ...
+
+    def put_raw(self, data: bytes) -> None:
+        """Data that a terminal may obey."""
+        ...
+
+
+class _Stdout:
+    put = staticmethod(write_bytes)
+    put_line = staticmethod(write_line)
+    put_raw = staticmethod(write_raw)
+
+
+STDOUT: Output = _Stdout()
+
+
 class Sink(Protocol):
     """Takes one stream of one attempt. With `lines`, only the last lines of what comes before the first `settle` are shown."""
 
@@ -51,19 +76,20 @@ class Sinks:
         self._redactor = None if is_raw else redactor_of(reader)
         self._profiles: Profiles | None = None
 
-    def sink(self, job_id: str, index: int, attempt: int, name: str, lines: int | None) -> Sink:
-        """The sink for the stream `name` (as of `open_stream`) of that attempt."""
+    def sink(self, job_id: str, index: int, attempt: int, name: str, lines: int | None, out: Output = STDOUT) -> Sink:
+        """The sink for the stream `name` (as of `open_stream`) of that attempt; `out` takes what it shows."""
         from orchestrator.jobsfile.model import AgentAction
 
         if self._redactor is None:
-            return _Raw(lines)
+            return _Raw(lines, out)
         if not isinstance(self._reader.job(job_id).action, AgentAction) and name != "check":
-            return _Redacted(self._redactor, lines)
+            return _Redacted(self._redactor, lines, out)
         from orchestrator.jobsfile.profiles.shown_lines import ShownLines
 
         agent = _agent_of(self._reader, job_id, index, attempt)
         profile = self._profile(agent) if agent is not None and name == "stdout" else None
-        return _Readable(self._redactor, ShownLines(profile, time.time), lines, "[check] " if name == "check" else "")
+        shown_lines = ShownLines(profile, time.time)
+        return _Readable(self._redactor, shown_lines, lines, out, before="[check] " if name == "check" else "")
 
     def _profile(self, agent: str) -> Profile | None:
         """The agent's profile; None if it is gone or cannot be read: then the stream is shown line by line."""
@@ -80,9 +106,9 @@ class Sinks:
             return None
 
 
-def copy_stream(stream: BinaryIO, sink: Sink) -> None:
-    """Give the stream to the sink, from where the sink wants it, to the end."""
-    stream.seek(sink.begin(stream))
+def copy_stream(stream: BinaryIO, sink: Sink, offset: int | None = None) -> None:
+    """Give the stream to the sink, from `offset` on (None: from where the sink wants it), to the end."""
+    stream.seek(sink.begin(stream) if offset is None else offset)
     while block := stream.read(_BLOCK_BYTES):
         sink.feed(block)
     sink.close()
@@ -90,14 +116,15 @@ def copy_stream(stream: BinaryIO, sink: Sink) -> None:
 
 
 class _Raw:
-    def __init__(self, lines: int | None) -> None:
+    def __init__(self, lines: int | None, out: Output) -> None:
         self._lines = lines
+        self._out = out
 
     def begin(self, stream: BinaryIO) -> int:
         return 0 if self._lines is None else tail_start(stream, self._lines)
 
     def feed(self, data: bytes) -> None:
-        write_raw(data)
+        self._out.put_raw(data)
 
     def settle(self) -> None:
         pass
@@ -107,9 +134,10 @@ class _Raw:
 
 
 class _Redacted:
-    def __init__(self, redactor: Redactor, lines: int | None) -> None:
+    def __init__(self, redactor: Redactor, lines: int | None, out: Output) -> None:
         self._stream = redactor.stream()
         self._lines = lines
+        self._out = out
         self._kept: list[bytes] | None = None if lines is None else []
 
     def begin(self, stream: BinaryIO) -> int:
@@ -128,7 +156,7 @@ class _Redacted:
 
     def _write(self, data: bytes) -> None:
         if self._kept is None:
-            write_bytes(data)
+            self._out.put(data)
         else:
             self._kept.append(data)
 
@@ -136,12 +164,13 @@ class _Redacted:
         if self._kept is not None and self._lines is not None:
             kept = b"".join(self._kept)
             self._kept = None
-            write_bytes(kept[tail_start(io.BytesIO(kept), self._lines) :])
+            self._out.put(kept[tail_start(io.BytesIO(kept), self._lines) :])
 
 
 class _Readable:
-    def __init__(self, redactor: Redactor, shown_lines: ShownLines, lines: int | None, before: str) -> None:
+    def __init__(self, redactor: Redactor, shown_lines: ShownLines, lines: int | None, out: Output, *, before: str) -> None:
         self._before = before
+        self._out = out
         self._stream = redactor.stream()
         self._shown = shown_lines
         self._kept: deque[str] | None = None if lines is None else deque(maxlen=lines)
@@ -166,14 +195,14 @@ class _Readable:
     def _write(self, line: str) -> None:
         line = self._before + line
         if self._kept is None:
-            write_line(line)
+            self._out.put_line(line)
         else:
             self._kept.append(line)
 
     def _catch_up(self) -> None:
         kept, self._kept = self._kept, None
         for line in kept or ():
-            write_line(line)
+            self._out.put_line(line)
 
 
 def tail_start(stream: BinaryIO, lines: int) -> int:

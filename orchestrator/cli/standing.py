@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from orchestrator.store.run_dir import RunDir
 
 
-def tell_status(invocation: Invocation, *, run: str | None = None, as_json: bool = False) -> int:
-    """What `status` does, by the names of its argument and option."""
+def tell_status(invocation: Invocation, *, run: str | None = None, watch: bool = False, as_json: bool = False) -> int:
+    """What `status` does, by the names of its argument and options."""
     from orchestrator.reading.shown_summary import told_again
+    from orchestrator.system.locks.holders import is_locked
 
     run_dir = invocation.find(run)
+    # A run that does not go on is told as it stands.
+    if watch and is_locked(run_dir.supervisor_lock):
+        return _watch(invocation, run_dir, as_json=as_json)
     kept = told_again(run_dir)
     if kept is not None and not (kept[1].has_agents and _is_limited(run_dir)):
         _tell_kept(invocation, *kept, as_json=as_json)
@@ -28,10 +32,24 @@ def tell_status(invocation: Invocation, *, run: str | None = None, as_json: bool
     return 0
 
 
+def _watch(invocation: Invocation, run_dir: RunDir, *, as_json: bool) -> int:
+    """Show the run until it ends."""
+    from orchestrator.errors import ExitCode, UserError
+
+    if as_json:
+        raise UserError("--watch and --json cannot both be given", "run --events tells a program what happens")
+    from orchestrator.cli.attaching import attach_to
+
+    code = attach_to(invocation, run_dir)
+    return code if code == ExitCode.INTERRUPTED else 0
+
+
 def _tell_kept(invocation: Invocation, summary: dict[str, Any], told: Told, *, as_json: bool) -> None:
     """Of a run that has ended, however many items it has."""
     if as_json:
-        write_json(summary)
+        from orchestrator.views.json_lines import with_times
+
+        write_json(with_times(summary))
         return
     from orchestrator.views.end_report import status_lines
 
@@ -63,7 +81,9 @@ def _tell_read(invocation: Invocation, run_dir: RunDir, *, as_json: bool) -> Non
     is_alive = reader.is_alive
     told = told_counts(reader)
     if as_json:
-        write_json(run_summary(reader, told.waiting))
+        from orchestrator.views.json_lines import with_times
+
+        write_json(with_times(run_summary(reader, told.waiting)))
         return
     # People are told more than the counts: what runs, what failed and why, what asks, what successes lack, which limits hold.
     now = time.time()

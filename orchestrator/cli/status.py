@@ -6,7 +6,6 @@ import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option, run_argument
-from orchestrator.errors import ExitCode
 
 
 @click.command("status")
@@ -16,15 +15,6 @@ from orchestrator.errors import ExitCode
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, watch: bool, as_json: bool) -> int:
     """Tell how a run stands (default: the newest): counts of each job, what runs, what failed and why, what asks."""
-    if watch:
-        if as_json:
-            raise click.UsageError("--watch and --json cannot both be given")
-        from orchestrator.cli.attaching import attach_to
-        from orchestrator.system.locks.holders import is_locked
-
-        if is_locked((run_dir := invocation.find(run)).supervisor_lock):
-            code = attach_to(invocation, run_dir)
-            return code if code == ExitCode.INTERRUPTED else 0
     from orchestrator.cli.standing import tell_status
 
-    return tell_status(invocation, run=run, as_json=as_json)
+    return tell_status(invocation, run=run, watch=watch, as_json=as_json)

@@ -199,9 +199,10 @@ def is_terminal_for_views(outlet: Outlet) -> bool:
 
 def _print_summary(summary: dict[str, Any]) -> None:
     from orchestrator.cli.output import flush, silence, write_json
+    from orchestrator.views.json_lines import with_times
 
     try:
-        write_json(summary)
+        write_json(with_times(summary))
         flush()
     except BrokenPipeError:
         silence()

@@ -44,7 +44,9 @@ def command(invocation: Invocation, *, run: str | None, as_json: bool) -> int:
     wait_for_end(run_dir)
     reader = RunReader.read(run_dir)
     if as_json:
-        write_json(run_summary(reader))
+        from orchestrator.views.json_lines import with_times
+
+        write_json(with_times(run_summary(reader)))
     ended = reader.history.ended
     if ended is None:
         Outlet(sys.stderr).line(

@@ -4,6 +4,7 @@ have told just now, which workers live.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
@@ -28,6 +29,14 @@ def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO |
         return open(open_file(run_dir.worker_folder(start.worker) / stream), "rb")
     except (FileNotFoundError, StrangeFileError):
         return None
+
+
+def live_output_size(run_dir: RunDir, start: Started, stream: str) -> int:
+    """Bytes of the file that `open_live_output` opens; 0: there is none."""
+    try:
+        return os.lstat(run_dir.worker_folder(start.worker) / stream).st_size
+    except OSError:
+        return 0
 
 
 def runs_now(run_dir: RunDir, start: Started) -> bool:

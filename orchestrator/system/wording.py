@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 _LABEL_WIDTH = 100
 _LONGEST_MESSAGE = 2000
@@ -118,6 +119,20 @@ def lasting(seconds: float) -> str:
 def at_time(seconds: float) -> str:
     """A time (seconds since the epoch) in the local zone, to the second."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def iso_time(seconds: float | None) -> str | None:
+    """A time (seconds since the epoch) as ISO 8601 in UTC, to the millisecond: `2026-11-30T22:04:05.125Z`."""
+    if seconds is None:
+        return None
+    # Rounded before it is cut into seconds: 1.9996 is 2.000, and not 1.1000.
+    whole, thousandths = divmod(round(seconds * 1000), 1000)
+    return f"{_to_the_second(whole)}.{thousandths:03d}Z"
+
+
+@lru_cache(64)
+def _to_the_second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
 def sized(count: float) -> str:

@@ -228,9 +228,10 @@ class Noted(msgspec.Struct, frozen=True, tag="note", tag_field="event", kw_only=
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag="run_finished", tag_field="event", kw_only=True):
-    """The last word. `summary` is what `run --json` prints; the other fields tell more of the item that its error names.
+    """The last word. `summary` is what `run --json` prints, with times as numbers.
 
-    That item may have failed before this supervisor began, so no other happening tells of it. `error_attempts` 0: it had none.
+    The other fields tell more of the item that its error names. That item may have failed before this supervisor began, so
+    no other happening tells of it. `error_attempts` 0: it had none.
     """
 
     run_id: str

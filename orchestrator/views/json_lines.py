@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import select
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
 from orchestrator.system.redaction import of_this_process
-from orchestrator.system.wording import harmless_json
+from orchestrator.system.wording import harmless_json, iso_time
 from orchestrator.views.happenings import Happening
+
+TIMES = ("started_at", "finished_at")
+"""Fields of runs and of items."""
+
+TIMES_S = tuple(f"{name}_s" for name in TIMES)
+"""The same in seconds since the epoch."""
 
 _encode = msgspec.json.Encoder().encode
 _encode_into = msgspec.json.Encoder().encode_into
@@ -53,6 +59,13 @@ def _write_whole(stream: BinaryIO, data: bytes) -> None:
         if taken is None:
             select.select([], [stream], [])
         data = data[taken or 0 :]
+
+
+def with_times(told: dict[str, Any]) -> dict[str, Any]:
+    """As it is shown as JSON: `started_at` and `finished_at`, seconds since the epoch, are ISO 8601, and the seconds stand behind
+    all else as `…_s`."""
+    seconds = [told[name] for name in TIMES]
+    return {**told, **dict(zip(TIMES, map(iso_time, seconds), strict=True)), **dict(zip(TIMES_S, seconds, strict=True))}
 
 
 def json_list(values: Iterable[object]) -> Iterator[bytes]:

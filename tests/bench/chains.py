@@ -64,10 +64,10 @@ def _jobs_file(items: int, *, is_chain: bool) -> str:
 
 def _attempts(folder: Path, count: int) -> list[tuple[float, float]]:
     """(start, end) of the one attempt of each item."""
-    argv = [*orchestrate_command(), "results", "jobs.toml", "--json", "--fields", "status,started_at,finished_at"]
+    argv = [*orchestrate_command(), "results", "jobs.toml", "--json", "--fields", "status,started_at_s,finished_at_s"]
     told = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, check=True, timeout=120)
     results = json.loads(told.stdout)
-    succeeded = [(each["started_at"], each["finished_at"]) for each in results if each["status"] == "succeeded"]
+    succeeded = [(each["started_at_s"], each["finished_at_s"]) for each in results if each["status"] == "succeeded"]
     if len(succeeded) != count:
         raise BenchError(f"{folder}: {len(succeeded)} of {count} items succeeded")
     return succeeded

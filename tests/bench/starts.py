@@ -105,9 +105,9 @@ def measure_gaps(count: int, scratch: Path) -> Gaps:
     subprocess.run([compiler, "-O2", "-Wall", "-o", str(stamp), str(source)], check=True)
     write_jobs_file(folder, count, SLOTS, [str(stamp), str(stamps), "{{ item }}", str(SLEEP_SECONDS)])
     measured([*orchestrate_command(), "run", "jobs.toml", "--quiet"], folder)
-    argv = [*orchestrate_command(), "results", "--json", "--fields", "index,started_at,finished_at"]
+    argv = [*orchestrate_command(), "results", "--json", "--fields", "index,started_at_s,finished_at_s"]
     results = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, check=True, timeout=120)
-    recorded = {each["index"]: (each["started_at"], each["finished_at"]) for each in json.loads(results.stdout)}
+    recorded = {each["index"]: (each["started_at_s"], each["finished_at_s"]) for each in json.loads(results.stdout)}
     slots: dict[int, list[tuple[float, float, int]]] = {}
     for line in stamps.read_text().splitlines():
         worker, index, begun, ended = map(int, line.split())

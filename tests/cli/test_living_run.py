@@ -111,6 +111,19 @@ def test_logs_follow_an_item_from_before_its_start(run_cli: RunCli, living_run: 
     assert run_cli("wait", living_run).returncode == 0
 
 
+def test_logs_follow_all_that_run_each_line_behind_its_item(run_cli: RunCli, living_run: str, gate: Gate) -> None:
+    with beside("logs", "-f") as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == "go:0 a | before a\n"
+        for _ in range(2):
+            gate.open()
+        said, _ = following.communicate(timeout=60)
+    lines = said.splitlines()
+    assert [line for line in lines if line.startswith("go:0")] == ["go:0 a | after a", "go:0 a | err"]
+    assert [line for line in lines if line.startswith("go:1")] == [f"go:1 b | {each}" for each in ("before b", "after b", "err")]
+    assert run_cli("wait", living_run).returncode == 0
+
+
 def test_wait_waits(living_run: str, gate: Gate) -> None:
     with beside("wait", living_run, "--json") as waiting:
         assert waiting.poll() is None

@@ -28,6 +28,7 @@ STORY = [
     ("plan jobs.toml", 0, "echo hello"),
     ("run jobs.toml --run-id r --progress never", 3, ""),
     ("wait r", 3, ""),
+    ("attach r", 3, ""),
     ("list", 0, "paused"),
     ("status r", 0, "go on with: orchestrate resume r"),
     ("why r ask", 0, "approve"),

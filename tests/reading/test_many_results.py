@@ -7,11 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from drivers.memory_records import MemoryRecords
 from drivers.store_samples import ended, header, settled, started
 
 from orchestrator.reading import many_results
 from orchestrator.reading.item_result import items_seen_as, shown_result
 from orchestrator.reading.many_results import shown_results
+from orchestrator.reading.ordered_results import Order, ordered_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.item_list import write_item_list
 from orchestrator.store.records import AttemptEnded, ItemsListed, Record, Reopened, Status
@@ -110,3 +112,21 @@ def test_items_of_a_lost_list_are_shown_without_their_values(reader: RunReader) 
     assert found == each_by_itself(reader)
     assert [each["value"] for each in found] == [None] * 22
     assert "missing" in found[0]["error"]
+
+
+def test_in_another_order_the_items_without_the_field_stand_last_and_equals_in_item_order() -> None:
+    records = MemoryRecords(JOBS)
+    records.list_items("port", [*range(5)])
+    for index, seconds in enumerate((2.0, 1.0, 2.0, 3.0)):
+        records.append(end(index, outcome={"duration_seconds": seconds}))
+
+    def indices(order: Order) -> list[int]:
+        return [each["index"] for each in ordered_results(records, order, with_output=False)]
+
+    assert indices(Order("duration_s")) == [1, 0, 2, 3, 4]
+    assert indices(Order("duration_s", is_reversed=True)) == [3, 0, 2, 1, 4]
+    assert indices(Order("duration_s", is_reversed=True, most=2)) == [3, 0]
+    assert indices(Order("started_at", most=1)) == [0]
+    # With the outputs, each read in its turn.
+    [slowest] = ordered_results(records, Order("duration_s", is_reversed=True, most=1))
+    assert slowest == shown_result(records, "port", 3)

@@ -15,6 +15,7 @@ from orchestrator.system.wording import (
     dollars,
     for_terminal,
     harmless_json,
+    iso_time,
     lasting,
     shown,
     sized,
@@ -132,3 +133,10 @@ def test_amounts_of_money(amount: float | None, said: str) -> None:
 )
 def test_what_is_unknown_is_never_said_to_be_nothing(amount: float | None, unknown: int, said: str) -> None:
     assert spent(amount, unknown) == said
+
+
+def test_a_time_is_iso_8601_to_the_millisecond() -> None:
+    assert iso_time(None) is None
+    assert iso_time(0.0) == "1970-01-01T00:00:00.000Z"
+    assert iso_time(1796076090.2823193) == "2026-11-30T22:01:30.282Z"
+    assert iso_time(1796076090.9996) == "2026-11-30T22:01:31.000Z"
