@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # With it each tester, and each process of a test, would compile all of the sources anew: four times the CPU of a start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-agents lint docs bench wheel clean
+.PHONY: demo test test-slow test-agents lint docs man bench wheel clean
 
 demo: $(VENV)/.installed
 	@$(BIN)/python docs/demo.py
@@ -37,6 +37,10 @@ lint: $(VENV)/.installed-dev
 # The site, below site/. Whatever a page links has to be there.
 docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file .ci/mkdocs.yml
+
+# The man page, of the commands.
+man: $(VENV)/.installed
+	$(BIN)/python docs/reference/man_page.py
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python tests/bench/run.py

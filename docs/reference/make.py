@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from man_page import write_man_page
 
 from orchestrator.cli.class_advice import advice_on
 from orchestrator.cli.group import COMMANDS, orchestrate
@@ -233,3 +234,4 @@ def _code(text: str) -> str:
 if __name__ == "__main__":
     for file_name, page in pages().items():
         (FOLDER / file_name).write_text(page, "utf-8")
+    write_man_page()

@@ -7,6 +7,7 @@ help, a mistake, a value that begins with a dash) is left to click. Both read th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -68,6 +69,11 @@ def plain_words(words: Sequence[str]) -> dict[str, Any] | None:
 
 def plain_call(words: Sequence[str]) -> Callable[[Invocation], int] | None:
     """What does as a plain command line says, and gives its exit code; None: it is none."""
+    # What a shell asks while somebody types.
+    if words[0] == "complete":
+        from orchestrator.cli.completing import complete
+
+        return partial(complete, words=words[1:])
     given = plain_words(words)
     if given is None:
         return None

@@ -126,7 +126,7 @@ retry r @ | retry r fail --progress never | resume @ | resume r --progress never
 
 The first of each command is for the quick suite."""
 
-NOTHING_OF_OTHERS = {"schema"}
+NOTHING_OF_OTHERS = {"schema", "completion"}
 """Commands that print what is the same for everybody."""
 
 

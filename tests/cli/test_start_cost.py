@@ -74,6 +74,11 @@ def test_the_version_is_told_by_few_modules() -> None:
     assert not {"click", "msgspec", "json", "socket", "pathlib"} & set(loaded)
 
 
+def test_ids_of_runs_are_completed_without_a_reader_of_words_or_of_records(tmp_path: Path) -> None:
+    loaded = modules_after(f"from orchestrator.cli import main; main(['complete', '--home', {str(tmp_path)!r}, 'status', ''])")
+    assert not {"click", "inspect", "json", "orchestrator.store.records", "orchestrator.reading.run_reader"} & set(loaded)
+
+
 def test_a_list_of_runs_is_told_without_a_reader_of_words_or_of_records(tmp_path: Path) -> None:
     loaded = modules_after(f"from orchestrator.cli import main; main(['list', '--home', {str(tmp_path)!r}])")
     assert not {"click", "inspect", "json", "orchestrator.store.records", "orchestrator.reading.run_reader"} & set(loaded)

@@ -48,6 +48,7 @@ STORY = [
     ("land r", 2, ""),
     ("cost", 0, "no agent was at work"),
     ("tokens list", 0, ""),
+    ("completion bash", 0, "complete -o default"),
     ("schema", 0, "$schema"),
     ("agents", 0, "demo"),
     ("doctor", 0, "orchestrate"),

@@ -40,7 +40,8 @@ def test_the_wheel_holds_the_package_every_example_and_the_entry_module_and_no_m
         modules -= {"orchestrator/cli/orchestrate_entry.py"}  # lies beside the package
         assert {*modules, f"{place}{package}/py.typed"} <= set(names)
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"orchestrator", "orchestrate_entry.py"}
+    assert {top for top in tops if not top.endswith((".dist-info", ".data"))} == {"orchestrator", "orchestrate_entry.py"}
+    assert [name for name in names if name.endswith(".data/data/share/man/man1/orchestrate.1")]
 
 
 def test_the_entry_module_of_the_wheel_imports_the_package_beside_it(wheel: Path, tmp_path: Path) -> None:
