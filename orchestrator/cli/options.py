@@ -84,9 +84,9 @@ def view_options(function: F) -> F:
         click.option("--quiet", is_flag=True, help="Say nothing on success, but for a glob that matches no file."),
         click.option(
             "--progress",
-            type=click.Choice(["auto", "always", "never"]),
+            type=click.Choice(["auto", "always", "never", "lines"]),
             default="auto",
-            help="The live view: on a terminal, always, or never (plain lines).",
+            help="The live view: on a terminal, always, or never (plain lines); lines: with one for each success, too.",
         ),
         click.option("--events", is_flag=True, help="Print one JSON object a line to stdout as things happen."),
         click.option("--json", "as_json", is_flag=True, help="Print the run's summary as JSON at the end."),

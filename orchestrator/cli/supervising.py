@@ -165,7 +165,7 @@ def _chosen_listeners(
 
 
 def _chosen_view(invocation: Invocation, shown: Shown, outlet: Outlet) -> Listener:
-    from orchestrator.views.plain_lines import PlainLines, Quiet
+    from orchestrator.views.plain_lines import EachLine, PlainLines, Quiet
 
     program = invocation.program()
     if shown.quiet:
@@ -174,7 +174,12 @@ def _chosen_view(invocation: Invocation, shown: Shown, outlet: Outlet) -> Listen
         from orchestrator.views.terminal import LiveView
 
         return LiveView(outlet, program, force=shown.progress == "always")
-    return PlainLines(outlet, program)
+    # What an item says is kept, and nobody's commands: a step is who is started by the runner itself.
+    if os.environ.get("GITHUB_ACTIONS") == "true" and not os.environ.get(MARK_VARIABLE):
+        from orchestrator.views.actions_lines import ActionsLines, EachActionsLine
+
+        return (EachActionsLine if shown.progress == "lines" else ActionsLines)(outlet, program, os.environ)
+    return EachLine(outlet, program) if shown.progress == "lines" else PlainLines(outlet, program)
 
 
 def _prompt(listeners: Listeners, shown: Shown, outlet: Outlet) -> Prompt | None:

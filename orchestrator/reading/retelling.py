@@ -11,7 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from orchestrator.errors import ExitCode
+from orchestrator.errors import ExitCode, StateRefusedError
+from orchestrator.reading.failure_tails import FailureTails
 from orchestrator.reading.follower import RunFollower
 from orchestrator.reading.item_result import shown_result
 from orchestrator.reading.money.ledger import Ledger, ledger_of
@@ -188,8 +189,16 @@ class Retelling:
                 session_id=result["session_id"],
                 agent=result["agent"],
                 model=result["model"],
+                tail=self._tail_of(item) if result["status"] == "failed" else None,
             )
         )
+
+    def _tail_of(self, item: Item) -> list[str] | None:
+        ended = self._reader.history.jobs[item[0]].last_end(item[1])
+        try:
+            return None if ended is None else FailureTails(self._reader.run_dir, self._reader.jobs_file).of(ended) or None
+        except StateRefusedError:
+            return None  # its jobs file is lost, and with it what is a secret there
 
     def _tell_answer(self, answered: GateAnswered) -> None:
         past, name = self._reader.history.jobs[answered.job], self._reader.item_name(answered.job, answered.index)

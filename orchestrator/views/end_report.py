@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -79,6 +79,10 @@ class NotedItem(msgspec.Struct, frozen=True):
     note: str
 
 
+TellFailures = Callable[[Sequence[FailureGroup], int], Iterator[str]]
+"""Lines for failures, as `failure_lines`."""
+
+
 class EndReport:
     """Gathers from happenings what the end report says. A view may have failures told as they happen, too."""
 
@@ -128,18 +132,20 @@ class EndReport:
             case unknown:
                 assert_never(unknown)
 
-    def lines(self, finished: RunFinished) -> Iterator[str]:
-        """The lines of the report: what failed, what is asked, and last how the run ended and what can be done now."""
-        yield from _noted_lines(self._program, finished.run_id, self._noted)
-        # An error that no item of this session has (a time limit, an item that failed before) stands above the failures.
-        summary = finished.summary
-        groups = self._failures.in_order()
-        error = summary.get("error")
+    def groups(self, finished: RunFinished) -> list[FailureGroup]:
+        """What failed. An error that no item of this session has (a time limit, an item that failed before) stands first."""
+        groups, error = self._failures.in_order(), finished.summary.get("error")
         if error and not any(group.first.item == error["item"] for group in groups):
             more = finished.error_label, error["message"] or "", finished.error_attempts, finished.error_class
             groups.insert(0, FailureGroup(Failure((-1, 0), error["item"] or WHOLE_RUN, *more)))
+        return groups
+
+    def lines(self, finished: RunFinished, tell: TellFailures = failure_lines) -> Iterator[str]:
+        """The lines of the report: what failed (`tell`), what is asked, and last how the run ended and what can be done now."""
+        yield from _noted_lines(self._program, finished.run_id, self._noted)
+        summary, groups = finished.summary, self.groups(finished)
         failed = _failed_count(summary, groups)
-        yield from failure_lines(groups, failed)
+        yield from tell(groups, failed)
         yield from question_lines(self._program, finished.run_id, list(self._questions.values()))
         # Last, for that is what stays in sight.
         took = "" if self._began_at is None else f" in {lasting(finished.at - self._began_at)}"

@@ -111,13 +111,28 @@ def failure_lines(groups: Sequence[FailureGroup], count: int) -> Iterator[str]:
         yield f"{STATUS_WORDS['failed']} {title(first.item, first.label)}: {_why(first, with_reason=group.is_told)}"
         if not group.is_told:
             yield from tail_lines(first.tail)
-        if group.count > 1:
-            names = [each.name for each in group.others]
-            names += ["…"] if group.count - 1 > len(names) else []
-            yield f"{_INDENT}and {group.count - 1} more like this: {', '.join(names)}"
+        yield from (f"{_INDENT}{line}" for line in _others_words(group))
+    yield from more_lines(groups, count)
+
+
+def more_lines(groups: Sequence[FailureGroup], count: int) -> Iterator[str]:
+    """How many failures, of `count`, are in none of the groups that are told."""
     more = count - sum(group.count for group in groups[:MOST_FAILURES])
     if more > 0:
         yield f"{_INDENT}and {more} more"
+
+
+def group_words(group: FailureGroup) -> Iterator[str]:
+    """Why the items of a group failed, and in a second line what the others are called."""
+    yield _why(group.first, with_reason=True)
+    yield from _others_words(group)
+
+
+def _others_words(group: FailureGroup) -> Iterator[str]:
+    if group.count > 1:
+        names = [each.name for each in group.others]
+        names += ["…"] if group.count - 1 > len(names) else []
+        yield f"and {group.count - 1} more like this: {', '.join(names)}"
 
 
 def more_command(program: str, run_id: str, groups: Sequence[FailureGroup], count: int) -> str | None:

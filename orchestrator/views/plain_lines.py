@@ -1,4 +1,7 @@
-"""Plain lines, for cron and pipes: one for each item that ends, then the end report. `Quiet` reports failures alone."""
+"""Plain lines, for cron and pipes: what begins, what fails and why, how far the run is, then the end report.
+
+`EachLine` has one for each item that ends, too. `Quiet` reports failures alone, at the end.
+"""
 
 from __future__ import annotations
 
@@ -27,29 +30,54 @@ from orchestrator.views.happenings import (
     RunFinished,
 )
 from orchestrator.views.outlet import Outlet, TerminalOutlet
+from orchestrator.views.progress import Progress
 
 
 class PlainLines:
-    """Says each thing once, as it happens. `program`: how the user calls orchestrate, for commands in the report."""
+    """Says each thing once, as it happens, and nothing of a success. `program`: how the user calls orchestrate, for commands in
+    the report."""
 
     def __init__(self, outlet: Outlet, program: str) -> None:
         self._outlet = outlet
         self._report = EndReport(program)
+        self._progress = Progress()
         self.shows_time = isinstance(outlet, TerminalOutlet)
 
     def hear(self, happening: Happening) -> None:
-        """Write the line of one happening, if it has one; at the end, the report."""
+        """Write the lines of one happening, if it has any; at the end, the report."""
         self._report.hear(happening)
         for line in self._lines_of(happening):
-            self._outlet.line(line)
+            self._say(line)
+        if (progress := self._progress_line(happening)) is not None:
+            self._say(progress)
 
     def _lines_of(self, happening: Happening) -> Iterable[str]:
         if isinstance(happening, RunFinished):
-            return self._report.lines(happening)
+            return self._end_lines(happening)
         if isinstance(happening, ItemEnded) and happening.status == "failed":
-            return self._report.failure_lines(happening)
-        line = line_of(happening)
+            return self._failure_lines(happening)
+        line = self._line_of(happening)
         return () if line is None else (line,)
+
+    def _say(self, line: str) -> None:
+        self._outlet.line(line)
+
+    def _failure_lines(self, ended: ItemEnded) -> Iterable[str]:
+        return self._report.failure_lines(ended)
+
+    def _end_lines(self, finished: RunFinished) -> Iterable[str]:
+        return self._report.lines(finished)
+
+    def _line_of(self, happening: Happening) -> str | None:
+        match happening:
+            # What goes on, or is as it should be: how far the run is tells enough of it.
+            case ItemEnded() | ItemRetrying() | ItemRoundEnded() | JobClosed(status="skipped"):
+                return None
+            case _:
+                return line_of(happening)
+
+    def _progress_line(self, happening: Happening) -> str | None:
+        return self._progress.line_after(happening)
 
     def refresh(self, now: float) -> None:  # noqa: ARG002 - lines show no time
         """Lines do not change; a terminal that stood still may take them now."""
@@ -58,6 +86,16 @@ class PlainLines:
     def close(self) -> None:
         """See that all lines are out."""
         self._outlet.finish()
+
+
+class EachLine(PlainLines):
+    """Says each end of an item, an attempt or a round, too, and so not how far the run is."""
+
+    def _line_of(self, happening: Happening) -> str | None:
+        return line_of(happening)
+
+    def _progress_line(self, happening: Happening) -> str | None:  # noqa: ARG002 - each end is told
+        return None
 
 
 class Quiet:

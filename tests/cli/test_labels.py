@@ -27,7 +27,7 @@ shell = "true"
 
 def test_an_item_that_never_had_its_turn_is_called_so_too(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "jobs.toml").write_text(JOBS.replace("echo {{ item.os }}", "exit 1"))
-    told = run_cli("run", "jobs.toml", "-k")
+    told = run_cli("run", "jobs.toml", "-k", "--progress", "lines")
     assert told.returncode == 1
     assert "skipped test:1 mac-2: build:1 is failed" in told.stderr.splitlines()
     told = json.loads(run_cli("results", "--json", "--fields", "label,status").stdout)

@@ -35,7 +35,7 @@ def test_a_success_in_which_nothing_was_done_is_told_with_a_note_and_is_none_whe
     run_cli: RunCli, tmp_path: Path
 ) -> None:
     (tmp_path / "jobs.toml").write_text(JOBS)
-    lines = run_cli("run", "--run-id", "r", "-j", "1", "jobs.toml").stderr.splitlines()
+    lines = run_cli("run", "--run-id", "r", "-j", "1", "--progress", "lines", "jobs.toml").stderr.splitlines()
     mute, at_the_end = [line for line in lines if line.startswith("ok") and "mute" in line]
     assert mute.endswith("(nothing was said; it took no turn; 1 denied (Bash))")
     assert at_the_end == "ok     mute: nothing was said; it took no turn; 1 denied (Bash)"

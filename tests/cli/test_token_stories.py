@@ -38,7 +38,7 @@ def test_the_second_waits_shares_and_a_fresh_one_runs(run_cli: RunCli, gate: Gat
     assert shared["payload_hash"] == told(run_cli, "results", "first")["payload_hash"]
     assert "first/go did the same work" in run_cli("why", "second", "go").stdout
 
-    replayed = run_cli("run", "--run-id", "third", "work.toml")
+    replayed = run_cli("run", "--run-id", "third", "--progress", "lines", "work.toml")
     assert (replayed.returncode, "ok  go (shared from first/go)" in replayed.stderr) == (0, True)
     gate.open()
     assert run_cli("run", "--run-id", "fourth", "--fresh", "work.toml").returncode == 0

@@ -72,7 +72,7 @@ def test_a_run_ends_although_nobody_reads_its_events_and_a_late_reader_has_them_
 
 def test_a_run_ends_although_nobody_reads_its_lines_and_a_late_reader_has_them_all(run_dir: RunDir, tmp_path: Path) -> None:
     reading, writing = os.pipe()
-    with supervised(tmp_path, stdout=subprocess.DEVNULL, stderr=writing) as process:
+    with supervised(tmp_path, "--progress", "lines", stdout=subprocess.DEVNULL, stderr=writing) as process:
         os.close(writing)
         wait_for_end(run_dir)
         with open(reading, encoding="utf-8") as said:
@@ -85,7 +85,7 @@ def test_a_run_ends_although_nobody_reads_its_lines_and_a_late_reader_has_them_a
 def test_a_run_ends_although_its_terminal_stands_still(run_dir: RunDir, tmp_path: Path) -> None:
     screen, terminal = os.openpty()
     termios.tcflow(terminal, termios.TCOOFF)
-    with supervised(tmp_path, "--progress", "never", stdout=subprocess.DEVNULL, stderr=terminal) as process:
+    with supervised(tmp_path, "--progress", "lines", stdout=subprocess.DEVNULL, stderr=terminal) as process:
         wait_for_end(run_dir)
         termios.tcflow(terminal, termios.TCOON)
         os.close(terminal)
@@ -101,7 +101,7 @@ def test_a_run_ends_although_its_terminal_stands_still(run_dir: RunDir, tmp_path
 
 def test_readers_that_leave_change_neither_the_run_nor_its_exit_code(run_dir: RunDir, tmp_path: Path) -> None:
     (events, told), (lines, said) = os.pipe(), os.pipe()
-    with supervised(tmp_path, "--events", stdout=told, stderr=said) as process:
+    with supervised(tmp_path, "--events", "--progress", "lines", stdout=told, stderr=said) as process:
         os.close(told)
         os.close(said)
         with open(events, "rb") as first, open(lines, "rb") as second:
@@ -121,7 +121,7 @@ for_each = [0, 1, 2, 3, 4, 5]
 command = ["true"]
 """)
     reading, writing = os.pipe()
-    with supervised(tmp_path, "--events", stdout=writing, stderr=writing) as process:
+    with supervised(tmp_path, "--events", "--progress", "lines", stdout=writing, stderr=writing) as process:
         os.close(writing)
         with open(reading, "rb") as pipe:
             told = pipe.read().decode().splitlines()

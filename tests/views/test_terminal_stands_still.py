@@ -15,7 +15,7 @@ from drivers.views_story import began, ended, finished, listed, started
 from orchestrator.views import outlet as outlets
 from orchestrator.views.happenings import PromptClosed, PromptOpened
 from orchestrator.views.outlet import Outlet, TerminalOutlet, outlet_to
-from orchestrator.views.plain_lines import PlainLines
+from orchestrator.views.plain_lines import EachLine
 from orchestrator.views.terminal import LiveView
 
 LIMIT_SECONDS = 60.0
@@ -80,7 +80,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 
 
 def test_lines_that_were_said_meanwhile_are_shown_in_order_when_it_goes_on(terminal: Terminal) -> None:
-    view = PlainLines(terminal.outlet, "orchestrate")
+    view = EachLine(terminal.outlet, "orchestrate")
     terminal.stop()
     for index in range(3000):  # some 60 kB, several times what a terminal holds
         view.hear(ended(index))
@@ -114,7 +114,7 @@ def test_pictures_are_left_out_and_failures_are_kept(terminal: Terminal) -> None
 
 def test_what_does_not_fit_is_counted(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlets, "MOST_UNWRITTEN_BYTES", 10_000)
-    view = PlainLines(terminal.outlet, "orchestrate")
+    view = EachLine(terminal.outlet, "orchestrate")
     terminal.stop()
     for index in range(3000):
         view.hear(ended(index))

@@ -13,7 +13,7 @@ from orchestrator.views.happenings import Happening, ItemWaiting
 from orchestrator.views.json_lines import EventLines, json_line
 from orchestrator.views.listeners import Listeners
 from orchestrator.views.outlet import Outlet
-from orchestrator.views.plain_lines import PlainLines
+from orchestrator.views.plain_lines import EachLine
 
 
 def test_every_happening_is_one_line_that_reads_back() -> None:
@@ -34,7 +34,7 @@ def test_a_reader_that_has_gone_silences_the_events_and_nothing_else() -> None:
     os.close(reading)
     said = io.StringIO()
     with open(writing, "wb", buffering=0) as stream:
-        view = Listeners([EventLines(stream), PlainLines(Outlet(said), "orchestrate")])
+        view = Listeners([EventLines(stream), EachLine(Outlet(said), "orchestrate")])
         view.hear(began())
         view.hear(ended(0))
         view.refresh_if_due(0.0)

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.views.happenings import Happening, RunBegan, RunFinished
 from orchestrator.views.listener import Listener
 from orchestrator.views.outlet import Outlet
-from orchestrator.views.plain_lines import PlainLines, Quiet
+from orchestrator.views.plain_lines import EachLine, PlainLines, Quiet
 from orchestrator.views.terminal import LiveView
 
 HOSTILE = "h\x1b[2JZ\x1b]0;t\x07Z\x9b2JZ\x85Z\rZ\nZ\u202eZ\u2028Z\u200bZ\udc9bZ"
@@ -43,12 +43,13 @@ def _value(name: str, told: Any) -> Any:
     return bool not in kinds and 1
 
 
-@pytest.mark.parametrize("view", ["lines", "quiet", "live"])
+@pytest.mark.parametrize("view", ["lines", "each", "quiet", "live"])
 def test_no_word_of_a_happening_drives_a_terminal_or_ends_a_line(view: str) -> None:
     stream = io.StringIO()
     outlet = Outlet(stream)
     views: dict[str, Listener] = {
         "lines": PlainLines(outlet, HOSTILE),
+        "each": EachLine(outlet, HOSTILE),
         "quiet": Quiet(outlet, HOSTILE),
         "live": LiveView(outlet, HOSTILE, force=True),
     }

@@ -12,7 +12,7 @@ from drivers.views_story import began, ended, finished, listed, started
 from orchestrator.views.happenings import Happening, ItemRetrying, ItemWaiting, JobClosed, Noted
 from orchestrator.views.listener import Listener
 from orchestrator.views.outlet import Outlet
-from orchestrator.views.plain_lines import PlainLines, Quiet
+from orchestrator.views.plain_lines import EachLine, PlainLines, Quiet
 
 
 def said_by(kind: type[PlainLines] | type[Quiet], *happenings: Happening, program: str = "orchestrate") -> list[str]:
@@ -27,7 +27,7 @@ def said_by(kind: type[PlainLines] | type[Quiet], *happenings: Happening, progra
 
 def test_each_item_that_ends_has_one_line() -> None:
     lines = said_by(
-        PlainLines,
+        EachLine,
         began(),
         listed(5),
         started(3),
@@ -55,7 +55,7 @@ def test_quiet_tells_a_warning_and_no_other_note() -> None:
 def test_notes_retries_and_a_list_that_failed_are_told() -> None:
     retrying = ItemRetrying(item="port:1", job="port", label="b", attempt=1, message="exit code 9", wait_s=10.0, at=1.0)
     lines = said_by(
-        PlainLines,
+        EachLine,
         began(is_resumed=True),
         retrying,
         Noted(message="port has no items", at=1.0),
@@ -72,7 +72,7 @@ def test_notes_retries_and_a_list_that_failed_are_told() -> None:
 
 def test_an_item_that_shares_an_outcome_says_whose_and_not_how_long_it_took() -> None:
     lines = said_by(
-        PlainLines,
+        EachLine,
         ItemWaiting(item="port:1", job="port", label="b", message="r0/port:4 does the same work", at=1.0),
         ended(1, label="b", attempts=0, deduped_from="r0/port:4"),
         ended(2, "failed", message="exit code 7", exit_code=7, attempts=0, deduped_from="r0/port:5"),
@@ -137,7 +137,7 @@ def test_hostile_names_arrive_escaped() -> None:
 def test_a_label_that_the_terminals_encoding_cannot_say_is_escaped() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii", errors="strict", write_through=True)
-    PlainLines(Outlet(stream), "orchestrate").hear(ended(0, label="naïve"))
+    EachLine(Outlet(stream), "orchestrate").hear(ended(0, label="naïve"))
     assert raw.getvalue() == b"ok  port:0 na\\xefve 2.1s\n"
 
 
