@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.invocation import Invocation
 
 _TRACEBACK_VARIABLE = "ORCHESTRATE_TRACEBACK"
+_SUPERVISING = ("run", "child", "each", "resume", "retry")
+"""The commands that go on with a run."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,9 +80,11 @@ def _run(words: list[str], invocation: Invocation) -> int:
         write_bytes(f"orchestrate {__version__}\n".encode())
         return 0
 
-    from orchestrator.system.lean_imports import load_lean
+    from orchestrator.system.lean_imports import load_lean, load_lean_for_a_run
 
     load_lean()
+    if words[0] in _SUPERVISING:
+        load_lean_for_a_run()
     from orchestrator.cli.plain_words import plain_call
 
     if (call := plain_call(words)) is not None:

@@ -6,7 +6,7 @@ supervisor ends before, nothing is lost: the attempt has no end in the records, 
 
 from __future__ import annotations
 
-import selectors
+import select
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -23,8 +23,9 @@ class Judgements:
     def __init__(self, most_at_once: int) -> None:
         self._most_at_once = most_at_once
         # One descriptor for all of them: numbers of pipes come again, and whoever watches those would not see it.
-        self._selector = selectors.DefaultSelector()
-        self._under_way: dict[Judgement, int] = {}
+        self._poll = select.epoll()
+        self._under_way: dict[int, tuple[int, Judgement]] = {}
+        """By descriptor: its number, and what tells it."""
         self._waiting: deque[tuple[int, Callable[[], bytes]]] = deque()
         self._told: deque[Told] = deque()
 
@@ -35,39 +36,38 @@ class Judgements:
 
     def fileno(self) -> int:
         """Readable when `take_told` has something to read."""
-        return self._selector.fileno()
+        return self._poll.fileno()
 
     def take_told(self) -> Iterator[Told]:
         """What has been told by now. Call it when `fileno` is readable."""
-        for key, _ in self._selector.select(0):
-            judgement: Judgement = key.data
-            if judgement.take_in():
-                yield self._end(judgement)
+        for fileno, _ in self._poll.poll(0):
+            if self._under_way[fileno][1].take_in():
+                yield self._end(fileno)
 
     @property
     def next_look(self) -> float | None:
         """When `end_late` is due (monotonic seconds); None: nothing is under way."""
         if self._told:
             return 0.0
-        return min((judgement.deadline for judgement in self._under_way), default=None)
+        return min((judgement.deadline for _, judgement in self._under_way.values()), default=None)
 
     def end_late(self, now: float) -> Iterator[Told]:
         """End what takes too long, and tell it; and what was judged without a process, for want of room."""
         while self._told:
             yield self._told.popleft()
-        for judgement in [each for each in self._under_way if each.deadline <= now]:
-            yield self._end(judgement)
+        for fileno in [fileno for fileno, (_, judgement) in self._under_way.items() if judgement.deadline <= now]:
+            yield self._end(fileno)
 
     def close(self) -> None:
         """End what is under way: nobody is there to hear of it."""
         self._waiting.clear()
-        for judgement in list(self._under_way):
-            self._end(judgement)
-        self._selector.close()
+        for fileno in list(self._under_way):
+            self._end(fileno)
+        self._poll.close()
 
-    def _end(self, judgement: Judgement) -> Told:
-        self._selector.unregister(judgement)
-        number = self._under_way.pop(judgement)
+    def _end(self, fileno: int) -> Told:
+        self._poll.unregister(fileno)
+        number, judgement = self._under_way.pop(fileno)
         told = judgement.end()
         self._begin_waiting()
         return number, told
@@ -83,8 +83,8 @@ class Judgements:
                     return
                 self._told.append((number, _judged_here(judge)))
             else:
-                self._under_way[judgement] = number
-                self._selector.register(judgement, selectors.EVENT_READ, judgement)
+                self._under_way[judgement.fileno()] = number, judgement
+                self._poll.register(judgement, select.EPOLLIN)
             self._waiting.popleft()
 
 

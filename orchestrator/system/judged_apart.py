@@ -10,7 +10,7 @@ waits for the descriptor of a `Judgement`; all others call `judged_apart`.
 from __future__ import annotations
 
 import os
-import selectors
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -70,10 +70,10 @@ def judged_apart(judge: Callable[[], bytes], cpu_seconds: float) -> bytes | None
         judgement = Judgement(judge, cpu_seconds)
     except OSError:
         return judge()
-    with selectors.DefaultSelector() as selector:
-        selector.register(judgement, selectors.EVENT_READ)
-        while selector.select(max(0.0, judgement.deadline - time.monotonic())) and not judgement.take_in():
-            pass
+    waiting = select.poll()
+    waiting.register(judgement, select.POLLIN)
+    while waiting.poll(max(0.0, judgement.deadline - time.monotonic()) * 1000) and not judgement.take_in():
+        pass
     return judgement.end()
 
 

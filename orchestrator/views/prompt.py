@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-import termios
 from collections.abc import Sequence
 
 import msgspec
@@ -58,6 +57,8 @@ class Prompt:
         self._typed = b""
         # Keys that were pressed before the question stood there are no answer to it.
         if has_terminal(self._fd):
+            import termios  # only where a gate asks
+
             termios.tcflush(self._fd, termios.TCIFLUSH)
         for line in file_lines(show_file) if show_file is not None else ():
             self._outlet.line(line)

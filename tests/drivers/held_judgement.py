@@ -35,6 +35,6 @@ class HeldJudgement(Judgement):
 
 def let_go(judgements: Judgements) -> None:
     """Whatever is being judged comes to its end."""
-    for judgement in judgements._under_way:
+    for _, judgement in judgements._under_way.values():
         assert isinstance(judgement, HeldJudgement)
         judgement.let_go()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -66,6 +65,8 @@ def on_one_line(text: str) -> str:
     """`text` as a label shows it: with the characters escaped that a terminal would act on. So are those of who names a label."""
     if text.isprintable():
         return text
+    import unicodedata  # most texts show as they are
+
     return "".join(
         character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNSEEN else character
         for character in text
@@ -77,6 +78,8 @@ def check_token(text: str) -> None:
     if not text.strip():
         raise ValueRefused("the token is empty; items with one token are the same work, so it has to name something")
     for position, character in enumerate("" if text.isprintable() else text):
+        import unicodedata
+
         if unicodedata.category(character) in ("Cc", "Cs"):
             raise ValueRefused(f"the token holds a character that cannot be shown ({ascii(character)[1:-1]}) at {position}")
     size = len(text.encode())
