@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
 
 from . import channel
@@ -41,6 +42,7 @@ STATE_UNWRITABLE = 74
 """Exit code when an outcome could neither be logged nor told."""
 
 _LONGEST_WAIT_SECONDS = 3600.0
+_NEVER = float("inf")
 _Message = Start | Starts | MoreStarts | End | Recall
 _decode: Callable[[bytes], _Message] = message_decoder(_Message)
 
@@ -101,15 +103,17 @@ class SupervisorLink:
     def wait(self, timeout_seconds: float | None) -> Sequence[End]:
         """See `surroundings.Control`."""
         was_gone = self.is_gone
-        longest = _LONGEST_WAIT_SECONDS if timeout_seconds is None else min(timeout_seconds, _LONGEST_WAIT_SECONDS)
-        patience, untold = self._queue.patience, self._queue.seconds_to_tell
-        if patience is not None:
-            longest = min(longest, patience)
-        if untold is not None:
-            longest = min(longest, untold)
-        # Only here: this attempt has begun, as its log tells, and what is told may be that it has.
-        if untold == 0.0 and self._running is not None:
-            self._send(self._queue.take_ended(self._running.sequence))
+        longest = _LONGEST_WAIT_SECONDS
+        if timeout_seconds is not None and timeout_seconds < longest:
+            longest = timeout_seconds
+        over_at, tell_at = self._queue.over_at, self._queue.tell_at
+        if (due_at := over_at if over_at < tell_at else tell_at) < _NEVER:
+            now = time.monotonic()
+            # Only here: this attempt has begun, as its log tells, and what is told may be that it has.
+            if tell_at <= now and self._running is not None:
+                self._send(self._queue.take_ended(self._running.sequence))
+            if due_at < now + longest:
+                longest = max(due_at - now, 0.0)
         ends = self._take_in(longest)
         if self._running is not None:
             # What is queued is wanted back, or has waited long enough: the attempt runs on alone.
@@ -155,7 +159,7 @@ class SupervisorLink:
 
     def _may_go_on(self) -> bool:
         """Whether nobody has asked for what is queued, and its time is not over."""
-        return not (self.is_gone or self.must_stop or self._is_recalled or self._queue.patience == 0.0)
+        return not (self.is_gone or self.must_stop or self._is_recalled or time.monotonic() >= self._queue.over_at)
 
     def _take_in(self, longest: float) -> list[End]:
         """Wait so many seconds at most for a message or a signal; the ends that were asked for."""

@@ -65,16 +65,14 @@ class StartQueue:
         return any(start.sequence == sequence for start in self.starts)
 
     @property
-    def seconds_to_tell(self) -> float | None:
-        """In how many seconds what has ended is to be told while the next runs; None: nothing has."""
-        if self._is_low:
-            return 0.0
-        return max(0.0, self._tell_at - time.monotonic()) if self._ended else None
+    def tell_at(self) -> float:
+        """When what has ended is to be told while the next runs (monotonic seconds); infinite: nothing has."""
+        return 0.0 if self._is_low else self._tell_at if self._ended else math.inf
 
     @property
-    def patience(self) -> float | None:
-        """For how many seconds the running attempt may go on before what is queued is given back; None: nothing is."""
-        return max(0.0, self._over_at - time.monotonic()) if self.starts else None
+    def over_at(self) -> float:
+        """Until when what is queued waits for the running attempt (monotonic seconds); infinite: nothing is."""
+        return self._over_at if self.starts else math.inf
 
     def begin_next(self) -> Start | None:
         """The first of what is queued, which begins now; None if the halt word was changed."""

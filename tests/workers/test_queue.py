@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -63,32 +64,32 @@ def ended(number: int) -> Ended:
 
 def test_what_is_queued_waits_for_each_before_it_for_as_long(five: queue.StartQueue, clock: Clock) -> None:
     for number in range(4):
-        assert five.patience == pytest.approx(SECONDS)
+        assert five.over_at - clock.now == pytest.approx(SECONDS)
         clock.now += 0.9 * SECONDS
-        assert five.patience == pytest.approx(0.1 * SECONDS)
+        assert five.over_at - clock.now == pytest.approx(0.1 * SECONDS)
         five.keep(ended(number))
         following = five.begin_next()
         assert following is not None
         assert following.sequence == number + 1
     # Nothing waits any more.
-    assert five.patience is None
+    assert five.over_at == math.inf
 
 
 def test_what_runs_for_longer_is_waited_for_no_more(five: queue.StartQueue, clock: Clock) -> None:
     clock.now += 1.1 * SECONDS
-    assert five.patience == 0.0
+    assert five.over_at <= clock.now
 
 
 def test_an_end_is_told_no_later_than_so_though_others_stay_queued(five: queue.StartQueue, clock: Clock) -> None:
-    assert five.seconds_to_tell is None
+    assert five.tell_at == math.inf
     five.keep(ended(0))
     five.begin_next()
     clock.now += 0.6 * SECONDS
-    assert five.seconds_to_tell == pytest.approx(0.4 * SECONDS)
+    assert five.tell_at - clock.now == pytest.approx(0.4 * SECONDS)
     clock.now += 0.6 * SECONDS
-    assert five.seconds_to_tell == 0.0
+    assert five.tell_at <= clock.now
     assert five.take_ended(running=1) == Told(ended=[ended(0)], running=1, returned=[])
-    assert five.seconds_to_tell is None
+    assert five.tell_at == math.inf
     # The rest is told, or given back, as ever.
     five.keep(ended(1))
     assert five.take_told(running=None) == Told(ended=[ended(1)], running=None, returned=[2, 3, 4])
@@ -105,13 +106,13 @@ def begin(five: queue.StartQueue, *numbers: int) -> None:
 
 def test_half_of_a_queue_has_begun_and_that_is_told_at_once_and_what_comes_then_follows(five: queue.StartQueue) -> None:
     begin(five, 1)
-    assert five.seconds_to_tell != 0.0
+    assert five.tell_at > 0.0
     begin(five, 2)
-    assert five.seconds_to_tell == 0.0
+    assert five.tell_at == 0.0
     assert five.take_ended(running=2) == Told(ended=[ended(0), ended(1)], running=2, returned=[], is_low=True)
     # Once: more may be there that comes, or not.
     begin(five, 3)
-    assert five.seconds_to_tell != 0.0
+    assert five.tell_at > 0.0
     five.add(MoreStarts(starts=[start(5), start(6), start(7)], word=WORD, seconds=SECONDS))
     begin(five, 4, 5)
     assert five.take_ended(running=5) == Told(ended=[ended(2), ended(3), ended(4)], running=5, returned=[], is_low=True)
@@ -128,7 +129,7 @@ def test_what_comes_when_the_time_of_others_is_over_is_given_back_too(five: queu
     clock.now += 1.1 * SECONDS
     five.take_told(running=0)
     five.add(MoreStarts(starts=[start(5)], word=WORD, seconds=SECONDS))
-    assert five.patience == 0.0
+    assert five.over_at <= clock.now
 
 
 def test_what_runs_by_itself_may_get_a_queue_whose_time_begins_then(five: queue.StartQueue, clock: Clock) -> None:
@@ -136,7 +137,7 @@ def test_what_runs_by_itself_may_get_a_queue_whose_time_begins_then(five: queue.
     assert five.take(start(9)).sequence == 9
     clock.now += 9 * SECONDS
     five.add(MoreStarts(starts=[start(10)], word=WORD, seconds=SECONDS))
-    assert five.patience == pytest.approx(SECONDS)
+    assert five.over_at - clock.now == pytest.approx(SECONDS)
 
 
 def test_after_hundreds_in_a_row_no_more_are_asked_for(five: queue.StartQueue) -> None:
