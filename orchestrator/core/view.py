@@ -120,6 +120,12 @@ class CoreView:
         """What an attempt of the job that is about to begin may cost at most, in billionths of a dollar; None: no bound."""
         return budget.left_nano_usd(self._state, self._state.jobs[order])
 
+    def runs_alone(self, order: int) -> bool:
+        """Whether other items of the job wait until one that runs has told what an item costs."""
+        job = self._state.jobs[order]
+        refused = budget.refusal(self._state, job) if job.unfinished > job.running else None
+        return refused is not None and refused.is_first
+
     def mute_units(self, order: int) -> list[budget.Unit]:
         """The unit of each budget that does not bound the job, because its agents tell nothing of what they use."""
         return list(budget.mute_units(self._state, self._state.jobs[order]))

@@ -33,6 +33,7 @@ from orchestrator.supervisor.resources import Missing
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Joined, Settlements
 from orchestrator.system.locks.held import HeldLocks
+from orchestrator.system.wording import title
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.protocol import Start
 
@@ -71,6 +72,8 @@ class AttemptStarts:
         self._flights = flights
         self._settlements = settlements
         self._next_sequence = run.history.next_sequence
+        self._is_first_told = False
+        """Whether it was told that an item runs alone."""
         self._unsent: list[HeldLocks] = []
         """The locks of attempts that were admitted in this turn, until they are handed over."""
         self._recorded_through: dict[int, int] = {}
@@ -233,6 +236,11 @@ class AttemptStarts:
         self._admitted_in_slot[candidate.slot] = admitted
         self._run.recorder.then(partial(self._send, flight, message))
         self._run.tell.started(flight)
+        # Of several slots one is used then: a person would look for what is wrong.
+        if candidate.job.is_agent and not self._is_first_told and self._run.core.runs_alone(candidate.item[0]):
+            self._is_first_told = True
+            alone = "runs alone: nobody knows yet what an item costs, and the budget holds the others until it tells"
+            self._run.tell.note(f"{title(candidate.name, ready.label)} {alone}")
 
     def _recorded(self, candidate: Candidate, decision: StartAttempt, ready: Ready, admitted: Admitted) -> tuple[Flight, Start]:
         """Record the start of the attempt: what flies then, and the message for its worker."""

@@ -274,7 +274,7 @@ def _noted_lines(program: str, run_id: str, noted: Sequence[NotedItem]) -> Itera
 
 
 def ledger_line(summary: dict[str, Any]) -> str | None:
-    """`spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0`; None if no agent worked.
+    """`spent 4.12 USD in 208 attempts · saved 0.88 USD by replay and adoption · paid twice 0`; None if no agent tells anything.
 
     `paid twice unknown (of 2 that were lost)`: a worker was killed, and what its agent had been paid for is not known.
     """
@@ -282,9 +282,12 @@ def ledger_line(summary: dict[str, Any]) -> str | None:
     if ledger is None:
         return None
     attempts, tokens = ledger["attempts"], ledger["tokens"]
+    saved = ledger["saved_by_replay_usd"] + ledger["saved_by_adoption_usd"]
+    # Of agents that tell neither what they cost nor what they use there is nothing to say.
+    if ledger["cost_usd"] is None and not tokens and not saved and not ledger["unknown_paid_twice"]:
+        return None
     words = f"{spent(ledger['cost_usd'], ledger['unknown_costs'])} in {how_many(attempts, 'attempt')}"
     used = f" · {tokens:,} tokens" if tokens is not None and ledger["unknown_costs"] else ""
-    saved = ledger["saved_by_replay_usd"] + ledger["saved_by_adoption_usd"]
     twice, lost = ledger["paid_twice"], ledger["unknown_paid_twice"]
     known = [] if twice is None else [str(twice)]
     unknown = [f"unknown (of {lost} that {'was' if lost == 1 else 'were'} lost)"] if lost else []

@@ -231,7 +231,7 @@ class LiveView:
         # A rate needs two ends at least. Only what ended under this supervisor counts: the rest took its time before.
         elapsed = now - self._began
         said = lasting(elapsed)
-        if self._charged is not None:
+        if self._charged is not None and self._charged.spent_usd is not None:
             said = f"{said}  {spent(self._charged.spent_usd, self._charged.unknown_costs)}"
         heard = now - self._heard_since
         if self._ended_here < 2 or heard <= 0:

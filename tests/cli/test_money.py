@@ -44,6 +44,8 @@ def test_a_run_pauses_at_its_budget_and_a_resume_goes_on_only_with_a_higher_one(
     assert told.returncode == 3
     lines = told.stderr.splitlines()
     assert f"spent 1.00 USD in 4 attempts {LEDGER}" in lines
+    alone = "runs alone: nobody knows yet what an item costs, and the budget holds the others until it tells"
+    assert [line for line in lines if "alone" in line] == [f"note: work:0 0 {alone}"]
     assert "  budget: spent 1.00 of 1.10 USD (the next is expected to cost 0.25)" in lines
     again = run_cli("resume", "r", "--json")
     assert again.returncode == 3

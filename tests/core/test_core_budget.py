@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from drivers.core_driver import CoreDriver, job
 from drivers.sweeps import examples
@@ -12,6 +14,7 @@ from orchestrator.core.budget import MUTE_AFTER, Unit, expected, in_words, left_
 from orchestrator.core.costs import Bounds, Cost, Costs, Meter
 from orchestrator.core.events import Verdict
 from orchestrator.core.states import PENDING, SUCCEEDED, JobRules, RestoredJob
+from orchestrator.core.view import CoreView
 
 DOLLAR = 1_000_000_000
 
@@ -181,6 +184,16 @@ def test_with_an_estimate_an_agent_that_never_tells_is_bounded_all_the_same() ->
     assert driver.started == ["port:0", "port:1", "port:2"]
     assert driver.result == ("paused", None)
     assert mute_of(driver) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "count", "is_alone"), [({}, 3, True), ({}, 1, False), ({"estimate_nano_usd": usd(0.1)}, 3, False)]
+)
+def test_an_item_runs_alone_if_others_wait_for_what_it_costs(rules: dict[str, Any], count: int, is_alone: bool) -> None:
+    driver = CoreDriver([agent("port", 0, **rules)], {"port": count}, slots=2, budget=bound(5.0)).open()
+    assert CoreView(driver.state).runs_alone(0) is is_alone
+    pay(driver, "port:0", 0.2)
+    assert not CoreView(driver.state).runs_alone(0)
 
 
 def test_tokens_bound_agents_that_tell_no_cost() -> None:

@@ -108,6 +108,12 @@ def test_the_ledger_tells_tokens_where_a_cost_is_unknown() -> None:
     assert told.startswith("spent an unknown amount in 1 attempt · 12,345 tokens · saved")
 
 
+def test_nothing_is_said_of_money_where_nobody_tells_of_it() -> None:
+    nothing = {"cost_usd": None, "unknown_costs": 208, "tokens": None, "saved_by_replay_usd": 0.0, "saved_by_adoption_usd": 0.0}
+    assert ledger_line(ledger(**nothing)) is None
+    assert ledger_line(ledger(**nothing, unknown_paid_twice=1)) is not None
+
+
 def test_a_run_that_is_paused_for_money_says_so_and_what_raises_the_budget() -> None:
     words = "budget: spent 19.80 of 20.00 USD"
     told = summary("paused", finished_at=1010.0, reason=words, **ledger())
