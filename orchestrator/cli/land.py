@@ -13,6 +13,7 @@ from orchestrator.cli.noting import tell_note
 from orchestrator.cli.options import items_argument, json_option, run_argument
 from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.errors import ExitCode, UserError
+from orchestrator.system.wording import shell_word
 
 if TYPE_CHECKING:
     from orchestrator.attempts.workspaces.landing import Change, Landed
@@ -94,6 +95,9 @@ def command(
                 came_to.append(land.land_change(change))
             if not as_json:
                 _print(came_to[-1])
+    conflicts = [each for each in came_to if each.status == "conflict"]
+    if conflicts:
+        _tell_what_to_do(reader.run_dir.run_id, conflicts)
     if as_json:
         write_json(_told(reader, branch, came_to))
     elif not came_to:
@@ -184,6 +188,17 @@ def _print(landed: Landed) -> None:
     stays = f"; its work stays on {landed.branch}" if why and landed.branch is not None else ""
     write_line(f"{title(landed.item, landed.label)} {words}{at}{f': {why}' if why else ''}{stays}")
     write_lines(f"  {line.expandtabs()}" for line in said)
+
+
+def _tell_what_to_do(run_id: str, conflicts: list[Landed]) -> None:
+    """After conflicts one paragraph, for the first of them as for all."""
+    first, item = conflicts[0], shell_word(conflicts[0].item)
+    brings = f"git merge {shell_word(first.branch)}" if first.branch else f"orchestrate diff {run_id} {item} --raw | git apply -3"
+    tell_note(
+        f"{item} changes lines that have changed since it began. Bring it by hand: {brings}; mend the files that git names, then"
+        f" git add and git commit. orchestrate land {run_id} goes on with what is left, and knows what has landed. To take the"
+        f" other side, leave the item out: its branch and its patch stay"
+    )
 
 
 def _told(reader: RunReader, branch: str | None, came_to: list[Landed]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from orchestrator.cli.options import bounds_options, fresh_option, inputs_option
 from orchestrator.cli.output import write_json, write_lines
 from orchestrator.cli.prompting import input_asker
 from orchestrator.cli.supervising import Shown, supervise
-from orchestrator.errors import StateRefusedError
+from orchestrator.errors import RunHeldError, StateRefusedError
 from orchestrator.system.wording import shown as one_line
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @selection_options
 @click.option("--all", "everything", is_flag=True, help="Run also what --only and --limit left out so far.")
 @click.option("--update", is_flag=True, help="Take the jobs file as it is now: items whose work it changes run again.")
-@click.option("--dry-run", is_flag=True, help="With --update: show what would be kept, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would run (with --update: what would be kept), and change nothing.")
 @inputs_options
 @fresh_option
 @bounds_options
@@ -63,9 +63,13 @@ def command(
     """
     if everything and (only or limit is not None):
         raise click.UsageError("--all cannot be given with --only or --limit")
-    if not update and (dry_run or inputs or inputs_file is not None):
-        raise click.UsageError("--dry-run, -i and --inputs are about --update: give --update too")
+    if not update and (inputs or inputs_file is not None):
+        raise click.UsageError("-i and --inputs are about --update: give --update too")
     run_dir = invocation.find(run)
+    if dry_run and not update:
+        if everything or only or limit is not None:
+            raise click.UsageError("--dry-run tells of the run as it is restricted: leave out --only, --limit and --all")
+        return _tell_plan(run_dir, keep_failed=keep_failed, as_json=view["as_json"])
     from orchestrator.cli.each_lines import stdin_lines
     from orchestrator.runs.commands import UpdateRequest
     from orchestrator.store.settings_records import Selection
@@ -99,6 +103,22 @@ def command(
         return resume_run(run_dir, wanted, listeners, asker=prompt)
 
     return supervise(invocation, Shown(**view), start, reads_stdin=update and _is_each(run_dir))
+
+
+def _tell_plan(run_dir: RunDir, *, keep_failed: bool, as_json: bool) -> int:
+    """Say what a resume would run. Raises RunHeldError: somebody supervises the run."""
+    from orchestrator.reading.resume_plan import plan_json, plan_lines, resume_plan
+    from orchestrator.reading.run_reader import RunReader
+
+    reader = RunReader.read(run_dir)
+    if reader.is_alive:
+        raise RunHeldError(f"run {run_dir.run_id} goes on", f"orchestrate attach {run_dir.run_id} shows it")
+    plan = resume_plan(reader, keep_failed=keep_failed)
+    if as_json:
+        write_json(plan_json(run_dir.run_id, plan))
+    else:
+        write_lines(map(one_line, plan_lines(plan)))
+    return 0
 
 
 def _is_each(run_dir: RunDir) -> bool:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 @items_argument
 @click.option("-m", "--feedback", metavar="TEXT", help="Tell the item's agent TEXT, in the session that it had.")
 @click.option("--model", metavar="M", help="Another model, from now on.")
+@click.option("--prompt", metavar="TEXT", help="Another prompt, from now on. The agent begins a new session.")
+@click.option(
+    "--failed", is_flag=True, help="Of these items (default: of all) only those that failed, and none that was cancelled."
+)
 @click.option("--edit", is_flag=True, help="Edit the prompt, from now on, in your editor. The agent begins a new session.")
 @bounds_options
 @view_options
@@ -39,6 +43,8 @@ def command(
     items: tuple[str, ...],
     feedback: str | None,
     model: str | None,
+    prompt: str | None,
+    failed: bool,
     edit: bool,
     slots: int | None,
     keep_going: bool,
@@ -60,17 +66,18 @@ def command(
 
     meant = run_and_items(invocation, (run, *items), newest_here)
     reader = RunReader.read(meant.run_dir)
-    chosen = _chosen(reader, meant)
+    chosen = _chosen(reader, meant, only_failed=failed)
     # Everything is refused before anything is changed: a retry of several items is one request.
-    for option, word in (("--feedback", feedback), ("--model", model)):
+    for option, word in (("--feedback", feedback), ("--model", model), ("--prompt", prompt)):
         if word is not None and not word.strip():
             raise UserError(f"{option} is empty", "say something, or leave it out")
     if model is not None and model.startswith("-"):
         raise UserError(f'--model "{model}" begins with a dash', "name a model: the agent's CLI would take this for an option")
-    if feedback is not None or model is not None or edit:
-        _refuse_change(reader, chosen, feedback, model)
-    prompt = _edited(reader, chosen) if edit else None
-    asked = RetryRequest.of(chosen, (feedback or "").strip(), model, prompt)
+    if edit and prompt is not None:
+        raise UserError("--edit and --prompt cannot both be given", "--edit shows the prompt that there is")
+    if edit or any(word is not None for word in (feedback, model, prompt)):
+        _refuse_change(reader, chosen, feedback, model, prompt)
+    asked = RetryRequest.of(chosen, (feedback or "").strip(), model, _edited(reader, chosen) if edit else prompt)
     # Child runs first: the item's next attempt resumes its child run, which must have something to run.
     run_dir = reader.run_dir
     reopen_children(run_dir, chosen)
@@ -89,17 +96,25 @@ def command(
     return supervise(invocation, Shown(**view), start)
 
 
-def _chosen(reader: RunReader, meant: Meant) -> list[tuple[str, int]]:
+def _chosen(reader: RunReader, meant: Meant, *, only_failed: bool) -> list[tuple[str, int]]:
     from orchestrator.runs.retry import failed_or_cancelled
+    from orchestrator.store.records import Status
+
+    jobs = reader.history.jobs
 
     # Without a name: what a person would name after a run that failed.
     run_id = reader.run_dir.run_id
     if not meant.words:
         found = failed_or_cancelled(reader.history)
-        if not found:
-            raise UserError(f"run {run_id} has no item that failed or was cancelled", "name one: orchestrate retry RUN ITEM")
-        return found
-    chosen = meant.items(reader)
+        chosen = [each for each in found if not only_failed or jobs[each[0]].status(each[1]) is Status.FAILED]
+        if not chosen:
+            what = "failed" if only_failed else "failed or was cancelled"
+            raise UserError(f"run {run_id} has no item that {what}", "name one: orchestrate retry RUN ITEM")
+        return chosen
+    named = meant.items(reader)
+    chosen = [each for each in named if not only_failed or jobs[each[0]].status(each[1]) is Status.FAILED]
+    if named and not chosen:
+        raise UserError(f"of {', '.join(meant.words)} no item has failed", "without --failed they run once more all the same")
     if not chosen:
         raise UserError(f"{', '.join(meant.words)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
     # An item that the run was told to leave out would wait for others that are left out, too.
@@ -117,10 +132,14 @@ def _refuse_change(reader: RunReader, items: list[tuple[str, int]], *words: str 
         try:
             (word or "").encode()
         except UnicodeEncodeError:
-            raise UserError("--feedback or --model is not UTF-8", "write it in UTF-8: it is kept in the run's records") from None
+            raise UserError(
+                "--feedback, --model or --prompt is not UTF-8", "write it in UTF-8: it is kept in the run's records"
+            ) from None
     for job_id, _ in items:
         if not reader.job(job_id).is_agent:
-            raise UserError(f"{job_id} has no agent: there is nobody to tell", "leave out --feedback, --model and --edit")
+            raise UserError(
+                f"{job_id} has no agent: there is nobody to tell", "leave out --feedback, --model, --prompt and --edit"
+            )
 
 
 def _edited(reader: RunReader, items: list[tuple[str, int]]) -> str:

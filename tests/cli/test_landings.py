@@ -72,6 +72,8 @@ def test_a_conflict_and_a_failed_check_are_taken_back_and_the_others_land(runs: 
     said = runs.said("land", "r", "port:2", "port:3", exit_code=1)
     assert "conflict: conflict in shared.txt; its work stays on orchestrate/r/port.2" in said
     assert "the check ended with exit code 1" in said
+    by_hand = runs.run_cli("land", "r", "port:2", "--json", cwd=runs.repository.path).stderr
+    assert "Bring it by hand: git merge orchestrate/r/port.2; mend the files" in by_hand
     assert runs.land("port:3", "--no-check") == {"landed": ["port:3"]}
 
 

@@ -56,6 +56,9 @@ def test_another_model_and_another_prompt_begin_sessions_of_their_own_and_leave_
     assert "fake: ok text=mended" in witness.prompts()[-1]["prompt"], "by hand it does what its last attempt did"
     hashes = [result["payload_hash"] for result in driver.results()]
     assert len(set(hashes)) == 2
+    told = "fake: ok text=told"
+    driver.assert_exit(driver.launch("retry", driver.run_id, "fix:0", "--prompt", told, "--quiet"), 0)
+    assert (witness.prompts()[-1]["prompt"].strip(), driver.result("fix:0")["output"]) == (told, "told")
     assert not any(RunReader.read(RunDir(driver.run_folder)).history.jobs["fix"].is_stale(index) for index in (0, 1))
 
 
@@ -161,7 +164,10 @@ def test_what_was_not_selected_is_not_had_once_more(driver: RunDriver) -> None:
     ("arguments", "words"),
     [
         (["ok", "--feedback", "x"], "ok has no agent: there is nobody to tell"),
+        (["ok", "--prompt", "x"], "ok has no agent: there is nobody to tell"),
         ([], "has no item that failed or was cancelled"),
+        (["--failed"], "has no item that failed"),
+        (["ok", "--failed"], "of ok no item has failed"),
         (["nobody"], "has no item 'nobody'"),
     ],
 )
