@@ -17,11 +17,15 @@ from typing import Any
 import click
 from man_page import write_man_page
 
+from orchestrator.attempts.context import JOB_FIELDS, NAMES
 from orchestrator.cli.class_advice import advice_on
 from orchestrator.cli.group import COMMANDS, orchestrate
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile import agent_keys, keys
 from orchestrator.jobsfile.json_schema import jobs_file_schema
+from orchestrator.jobsfile.language.path_filters import PATH_FILTERS
+from orchestrator.jobsfile.language.sandbox import filter_names
+from orchestrator.reading.item_result import RESULT_FIELDS
 from orchestrator.workers.protocol import AttemptClass
 
 FOLDER = Path(__file__).resolve().parent
@@ -50,6 +54,7 @@ _MADE = "<!-- Made by docs/reference/make.py of the code. Change it there, and r
 def pages() -> dict[str, str]:
     """File name -> the page's text."""
     made = {"jobs-file.md": keys_page(), "commands.md": commands_page(), "classes.md": classes_page(), "errors.md": errors_page()}
+    made["templates.md"] = templates_page()
     return {name: _MADE + text for name, text in made.items()}
 
 
@@ -124,6 +129,40 @@ def _default(value: object, type_words: str) -> str:
             return f"{value / 2**20:g} MiB"
         case _:
             return f"`{value}`"
+
+
+def templates_page() -> str:
+    """Every name, field and filter of templates."""
+    fields = ", ".join(f"`{field}`" for field in RESULT_FIELDS)
+    plain = ", ".join(f"`{name}`" for name in filter_names() if name not in PATH_FILTERS)
+    ours = ((f"`{name}`", (inspect.getdoc(each) or "").partition("\n\n")[0]) for name, each in PATH_FILTERS.items())
+    parts = [
+        "# Templates: every name, field and filter\n",
+        "A template is [Jinja2](https://jinja.palletsprojects.com/templates/), sandboxed and strict: a name that is not there is",
+        "an error. What values become in a command: [What a jobs file can say](../jobs-files.md#values-arrive-as-they-are).\n",
+        "## Names\n",
+        *_table("name", ((f"`{name}`", f"{words}{_hidden(name)}") for name, words in NAMES.items())),
+        "## Fields of a job\n",
+        *_table("`jobs.ID.…`", ((f"`{name}`", words) for name, words in JOB_FIELDS.items())),
+        "## Fields of a result\n",
+        f"Of `jobs.ID.results`, and of `parent`: {fields}. They mean what `orchestrate results --json` means by them.\n",
+        "## Filters\n",
+        *_table("filter", ours),
+        "`tojson` gives plain JSON, `raw` takes a value out of the quoting of `shell` and `check`. Jinja2's own are there, too:",
+        f"{plain}.\n",
+        f"Functions: {', '.join(f'`{name}`' for name in sorted(keys.TEMPLATE_FUNCTIONS))}.\n",
+    ]
+    return "\n".join(parts)
+
+
+def _hidden(name: str) -> str:
+    """The keys of which templates do not know the name."""
+    found = [f"`{key}`" for key, names in sorted(keys.HIDDEN_NAMES.items()) if name in names]
+    return f" Not in {', '.join(found)}." if found else ""
+
+
+def _table(first: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"| {first} | |", "|---|---|", *(f"| {name} | {_cell(words)} |" for name, words in rows), ""]
 
 
 def commands_page() -> str:

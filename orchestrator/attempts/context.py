@@ -19,6 +19,37 @@ from orchestrator.store.durable_file import write_whole
 from orchestrator.store.records import GateAnswered, Status
 from orchestrator.workers.byte_text import encode_json
 
+NAMES = {
+    "item": "What `for_each` gave for this item: text, a number, a list or a mapping.",
+    "index": "The number of the item in its job, from 0.",
+    "label": "What the item is called in words.",
+    "inputs": "The inputs of the run: `inputs.NAME`.",
+    "run": "`run.id`, `run.name`, and `run.folder`, where relative paths start.",
+    "jobs": 'The jobs that this one needs, as below: `jobs.lint.output`, `jobs["lint-and-test"].output`.',
+    "parent": "In a chain the result of the item that this one follows, with its fields below; of several: `parent.JOB`.",
+    "attempt": "`attempt.number`, from 1, and `attempt.check_output`: what the check said of the attempt before, else empty.",
+    "creates": "The temporary name of the file that the item is to make.",
+    "slot": "The number of the slot, from 0. No other item of the run has it at the same time.",
+    "device": "The one of `devices` that the item has to itself.",
+    "round": "In a loop the number of the round, from 1.",
+    "output": "In a loop what the round before gave, or in `until` this one; null before the first.",
+    "exit_code": "In a loop the exit code of that round.",
+}
+"""What templates of an item may name, and what it stands for."""
+
+JOB_FIELDS = {
+    "status": "What has become of the job: `succeeded`, `failed`, `skipped`, …",
+    "output": "What its item gave; of a fan-out the list of all outputs.",
+    "outputs": "The list of all outputs, also of a job of one item.",
+    "results": "The list of all results, each with the fields below.",
+    "succeeded": "Of `results` those that succeeded.",
+    "failed": "Of `results` those that failed.",
+    "results_file": "The path of a JSON file with `results`.",
+    "workspace": "The folder of its item's workspace; of a fan-out a list.",
+    "message": "Of a gate: what was said with the answer.",
+}
+"""What a template may read of `jobs.ID`."""
+
 
 class JobView:
     """`jobs.ID` in a template. Reads the records when a field is asked for; keeps it once the job is closed."""

@@ -76,6 +76,8 @@ def filled(name: str, given: dict[str, Any]) -> dict[str, Any]:
         each.name: each.default for each in inspect.signature(RUNS[name]).parameters.values() if each.default is not each.empty
     }
     view = dict(zip(Shown.__struct_fields__, Shown.__struct_defaults__, strict=True)) if name == "run" else {}
+    # Of a plain line only click hears nothing of it.
+    view |= {"watch": False} if name == "status" else {}
     return {**defaults, **view, **given}
 
 

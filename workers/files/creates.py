@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from ..attempt_end import AttemptEnd
@@ -55,7 +56,17 @@ def fingerprint(path: str) -> str:
 
 
 def clear(promised: Creates) -> Before:
-    """Set aside what an attempt that was killed left under the temporary name. Raises CannotStart, or OSError (SHORTAGES)."""
+    """Make the folder of the file, and set aside what an attempt that was killed left under the temporary name.
+
+    Raises CannotStart, or OSError (SHORTAGES).
+    """
+    folder = os.path.dirname(promised.temporary)
+    try:
+        _make_folder(folder)
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        raise CannotStart(f"creates: {folder} cannot be made: {error.strerror}") from error
     try:
         kept = _set_aside(promised.temporary)
     except OSError as error:
@@ -63,6 +74,18 @@ def clear(promised: Creates) -> Before:
             raise
         raise CannotStart(f"creates: {promised.temporary} stands in the way: {error.strerror}") from error
     return Before(fingerprint(promised.final), f"what an attempt before it had made is kept as {kept}" if kept else "")
+
+
+def _make_folder(path: str) -> None:
+    """Make the folder and those above it, each durable in the one that it is in: the file shall be found after power loss."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for folder in reversed(missing):
+        with suppress(FileExistsError):  # another item makes it, too
+            os.mkdir(folder)
+        sync_folder(os.path.dirname(folder))
 
 
 def settle(promised: Creates, end: AttemptEnd, before: Before) -> Settled:

@@ -18,7 +18,16 @@ from jinja2.sandbox import SandboxedEnvironment
 from jinja2.utils import Namespace, missing
 
 from orchestrator.jobsfile.language.filter_prices import metered_filters
-from orchestrator.jobsfile.language.metering import INTERCEPTED, Meter, MeteredContext, counted, meter_of, pay_operator, rounds
+from orchestrator.jobsfile.language.metering import (
+    COUNTERS,
+    INTERCEPTED,
+    Meter,
+    MeteredContext,
+    counted,
+    meter_of,
+    pay_operator,
+    rounds,
+)
 from orchestrator.jobsfile.language.path_filters import PATH_FILTERS
 from orchestrator.jobsfile.language.template import Fields, RenderError, Template, TemplateError, TemplateKind, other_meaning
 from orchestrator.jobsfile.language.template_checks import check_tree, fields_named, refuse_shell_length
@@ -221,6 +230,11 @@ _ENVIRONMENTS: dict[TemplateKind, _Environment] = {
     "text": _environment(_as_text),
     "shell": _environment(_as_words),
 }
+
+
+def filter_names() -> list[str]:
+    """The filters that a template may name."""
+    return sorted(_ENVIRONMENTS["text"].filters.keys() - COUNTERS.keys())
 
 
 # Compiling.
