@@ -161,8 +161,18 @@ class Preparer:
         if self._keeps_outcome(job, index, prepared.payload):
             return NotStarted(Declined.SATISFIED, "", label)
         if prepared.creates is not None and self._has_made(job, index, prepared.creates):
-            return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
+            try:
+                if not prepared.sources or not self._is_outdated(prepared, prepared.creates.final):
+                    return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
+            except ItemRefused as refused:
+                return NotStarted(Declined.REFUSED, str(refused), label)
         return found
+
+    def _is_outdated(self, prepared: Prepared, made: str) -> bool:
+        """Whether what the item has made is older than what it is made of. Raises ItemRefused."""
+        from orchestrator.attempts.sources import newer_source
+
+        return newer_source(made, prepared.sources, prepared.made_from) is not None
 
     def _evaluate(
         self,

@@ -92,6 +92,9 @@ class Prepared(msgspec.Struct, frozen=True):
     agent: AgentWork | None = None
     check: str | None = None
     """A script that confirms a success, or not."""
+    sources: list[str] = []
+    """Paths and patterns of what `creates` is made of, relative to `made_from` (absolute)."""
+    made_from: str = ""
     place: Workplace | None = None
     """Where it works; None: in the folder itself, of which no files are kept."""
     played: CapsuleAttempt | None = None
@@ -165,6 +168,8 @@ def render_attempt(job: Job, context: dict[str, Any], surroundings: Surroundings
         env={**action.env, **declared} if action.env else declared,
         stdin=action.stdin,
         creates=creates,
+        sources=rendered_arguments(job.sources, context, "sources") if job.sources else [],
+        made_from=cwd,
         label=context.get("label"),
         payload=_payload(does, creates),
         token=_token(job, context, surroundings.within) if job.token is not None else None,

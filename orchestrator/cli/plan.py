@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.attempts.items.foreseen import Values
     from orchestrator.attempts.items.patterns import Later
     from orchestrator.attempts.items.selection import Selector
+    from orchestrator.attempts.rendering import Prepared
     from orchestrator.jobsfile.model import Job, JobsFile
 
     LabelBefore = Callable[[dict[str, Any], str, int], str | Later | None]
@@ -237,8 +238,20 @@ def _item(
             item["child"] = {"jobs_file": prepared.child.path, "inputs": prepared.child.given}
         item.update(token=prepared.token, check=prepared.check, told=prepared.agent.told if prepared.agent is not None else None)
         if prepared.creates is not None and os.path.exists(prepared.creates.final):
-            item["note"] = f"done already: {prepared.creates.final} exists"
+            item["note"] = _why_anew(prepared.creates.final, prepared)
     return item
+
+
+def _why_anew(final: str, prepared: Prepared) -> str:
+    """What is said of an item whose file is there."""
+    from orchestrator.attempts.sources import newer_source
+    from orchestrator.attempts.template_texts import ItemRefused
+
+    try:
+        newer = newer_source(final, prepared.sources, prepared.made_from)
+    except ItemRefused as refused:
+        return f"refused: {refused}"
+    return f"done already: {final} exists" if newer is None else f"runs anew: {newer} is newer than {final}"
 
 
 def _item_label(job: Job, context: dict[str, Any], label: LabelBefore, index: int) -> str | None:

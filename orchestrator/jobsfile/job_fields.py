@@ -308,5 +308,6 @@ _BUILDERS: dict[str, Callable[[Any, Place, Problems], Any]] = {
     "shell_program": _shell_program,
     "args": compile_list,
     "artifacts": compile_list,
+    "sources": compile_list,
 }
 """The keys whose values are more than one template, or none, and what makes a field of them."""

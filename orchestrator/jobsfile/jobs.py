@@ -85,6 +85,7 @@ def build_jobs(
         job.check_names(inputs)
         job.check_pool(pools)
         job.check_token()
+        job.check_sources()
         job.check_repeat()
         job.check_gate()
         job.check_workflow()
@@ -196,6 +197,11 @@ class _JobChecks:
             for key in TOKEN_KEYS:
                 if key in self._own:
                     self._tell(key, "says how a token is met, and this job has no token")
+
+    def check_sources(self) -> None:
+        """Tell what a file is made of where none is made."""
+        if "sources" in self._own and self._fields.get("creates") is None:
+            self._tell("sources", "says what the file of creates is made of, and this job has no creates")
 
     def check_repeat(self) -> None:
         """Tell a file that would be there after the first round, and end the loop."""

@@ -212,6 +212,8 @@ class JobTable(AgentKeys, kw_only=True):
     """Whether what the item starts may steer runs, its own too (`approve`, `set`, `cancel`, `stop`, …); else it may only look."""
     creates: Text | None = None
     """Template of a path. If the file exists the item is done; else the command writes to `{{ creates }}`, renamed at success."""
+    sources: Texts | None = None
+    """Templates of files, or of patterns, of which `creates` is made: if one of them is newer, the item runs anew."""
     token: Text | None = None
     """Template of what names this work: items with one token are the same work, done once, in this run and in all others."""
     token_ttl: Duration | None = None
@@ -376,6 +378,7 @@ HIDDEN_NAMES = {
     "repeat": PLACE_NAMES,
     "workspace": frozenset({"creates"}) | PLACE_NAMES,
     "artifacts": frozenset({"creates"}) | PLACE_NAMES,
+    "sources": frozenset({"creates"}) | PLACE_NAMES,
     "prompt_file": frozenset({"creates"}) | PLACE_NAMES,
     "schema": frozenset({"creates"}) | PLACE_NAMES,
     # One token stands for all attempts and rounds of an item, and for the same work of any run.

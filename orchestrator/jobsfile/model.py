@@ -227,6 +227,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     stdin: Template | None = None
     output: OutputKind = "text"
     creates: Template | None = None
+    sources: tuple[Template, ...] = ()
     token: Template | None = None
     token_ttl: float = 0.0
     if_running: IfRunning = "join"

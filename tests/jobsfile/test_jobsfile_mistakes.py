@@ -145,6 +145,7 @@ IN_A_JOB = [
     ("for_each = { glob = 'x', csv = 'y' }", "got glob, csv"),
     ("for_each = { csv = 'x', delimiter = ';;' }", 'jobs.a.for_each.delimiter: expected one character, such as ";"'),
     ("for_each = { lines = 'x', delimiter = ';' }", "jobs.a.for_each.delimiter: says how a CSV file is read, and this is lines"),
+    ("sources = ['x']", "jobs.a.sources: says what the file of creates is made of, and this job has no creates"),
     ("for_each = { globb = 'x' }", "jobs.a.for_each.globb: unknown key; did you mean glob?"),
     ("for_each = { glob = 'x', batch = 0 }", "jobs.a.for_each.batch: expected a whole number of at least 1"),
     ("for_each = { job = 'port', batch = 2 }", "jobs.a.for_each.batch: does not go with job"),

@@ -1,8 +1,9 @@
-"""What runs the script of `shell`, and which exit codes are a success."""
+"""What runs a script, which exit codes are a success, jobs files from stdin, files that are made anew."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,27 @@ def test_a_jobs_file_comes_from_stdin_and_runs_where_we_are(run_cli: RunCli) -> 
     assert run_cli("run", "-", "--resume", stdin="").returncode == 2
     told = run_cli("check", "-", stdin="[jobs.a]\nshel = 'x'")
     assert "shel: unknown key" in told.stderr
+
+
+def test_what_is_older_than_its_sources_is_made_anew_in_a_folder_that_is_made(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "jobs.toml").write_text(
+        '[jobs.a]\nfor_each = ["x", "y"]\ncreates = "out/deep/{{ item }}"\nsources = ["{{ item }}"]\n'
+        'shell = "cp {{ item }} {{ creates }}; echo {{ item }} >> ran"\n'
+    )
+    for name in ("x", "y"):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (5, 5))
+    assert run_cli("run", "jobs.toml").returncode == 0
+    (tmp_path / "y").write_text("later")
+    os.utime(tmp_path / "y", (1 << 32, 1 << 32))
+    notes = [item["note"] for item in json.loads(run_cli("plan", "jobs.toml", "--json").stdout)[0]["items"]]
+    assert notes == [
+        f"done already: {tmp_path}/out/deep/x exists",
+        f"runs anew: y is newer than {tmp_path}/out/deep/y",
+    ]
+    assert run_cli("run", "jobs.toml").returncode == 0
+    assert sorted((tmp_path / "ran").read_text().split()) == ["x", "y", "y"]
+    assert (tmp_path / "out/deep/y").read_text() == "later"
 
 
 @pytest.mark.parametrize(
