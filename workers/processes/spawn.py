@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..faultpoints import fault_point
 from ..protocol import Start
@@ -46,9 +46,11 @@ class Spawner:
         self._call = SpawnCall(default_signals())
         self._copied: tuple[tuple[int, ...], Sequence[int]] = ((), ())
         self._copies: list[tuple[int, int]] = []
-        self._searched: tuple[str, str | None, bool, int] | None = None
+        self._searched: tuple[str, str | None, bool] | None = None
         self._places: list[str] = []
+        self._may_keep = False
         self._found: str | None = None
+        self._found_after = -1
 
     def spawn(self, start: Start, argv: list[str], streams: tuple[int, int, int], carried: Sequence[int]) -> int:
         """Start `argv` with the environment of `start`, in the current directory; returns the pid.
@@ -94,20 +96,33 @@ class Spawner:
                     raise
             time.sleep(_PAUSE_WHILE_WRITTEN_SECONDS)
 
-    def _candidates(self, command: str, start: Start) -> Iterable[str]:
-        """Where the command may stand, best first."""
+    def _candidates(self, command: str, start: Start) -> Iterator[str]:
+        """Where the command may stand, best first.
+
+        Looked for one by one: mostly the first that is found is the last that anybody asks for.
+        """
         if "/" in command or not command:
-            return (command,)
+            yield command
+            return
         # An agent's own program is never one of the folder that it works in, where the attempt before may have put one.
-        path, is_anywhere = self._variables.path_of(start), start.env_allowed is None
-        # Attempts that were sent together need nothing of each other: most folders lack the program, and are looked into once.
-        searched = (command, path, is_anywhere, start.recorded_through)
+        searched = (command, self._variables.path_of(start), start.env_allowed is None)
         if searched != self._searched:
-            self._places = _places_along(command, path, is_anywhere)
-            self._found = next((place for place in self._places if os.access(place, os.X_OK)), None)
-            # What is relative stands somewhere else for the next item.
-            self._searched = searched if all(map(os.path.isabs, self._places)) else None
-        return _found_among(self._places, self._found)
+            self._searched, self._places, self._found = searched, _places_along(*searched), None
+            # A relative one stands somewhere else for the next item.
+            self._may_keep = all(map(os.path.isabs, self._places))
+        # Attempts that were sent together need nothing of each other: most folders lack the program, and are looked into once.
+        if start.recorded_through != self._found_after or not self._may_keep:
+            self._found, self._found_after = None, start.recorded_through
+        if self._found is not None:
+            yield self._found
+        found: str | None = None
+        for place in self._places:
+            if os.access(place, os.X_OK):
+                if found is None:
+                    found = self._found = place
+                yield place
+        if found is None:
+            yield from filter(os.path.exists, self._places)
 
 
 def _copies_of(streams: Sequence[int], carried: Sequence[int]) -> list[tuple[int, int]]:
@@ -125,19 +140,6 @@ def _places_along(command: str, path: str | None, is_anywhere: bool) -> list[str
     folders = (os.defpath if path is None else path).split(":")
     # A folder that PATH names twice has nothing else at the second look.
     return [f"{folder or '.'}/{command}" for folder in dict.fromkeys(folders) if is_anywhere or os.path.isabs(folder)]
-
-
-def _found_among(places: Sequence[str], found: str | None) -> Iterator[str]:
-    """Where the command may stand, best first. `found`: where it was found last, which is mostly all that anybody asks for."""
-    if found is not None:
-        yield found
-    is_executable = False
-    for place in places:
-        if os.access(place, os.X_OK):
-            is_executable = True
-            yield place
-    if not is_executable:
-        yield from filter(os.path.exists, places)
 
 
 def _in_words(command: str, reason: OSError | None, *, is_found: bool) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from .variables import ENCODING, ERRORS, without_nul
+from .variables import ENCODING, ERRORS
 
 if TYPE_CHECKING:
     from .variables import Block
@@ -71,9 +71,11 @@ class SpawnCall:
 
     def _name(self, path: str, argv: Sequence[str]) -> None:
         """Have the path and the words of a program as C has them."""
-        program, *words = (without_nul(word.encode(ENCODING, ERRORS)) for word in (path, *argv))
-        # Behind the last there is a null pointer.
-        self._program, self._arguments = program, (self._word * (len(words) + 1))(*words)
+        words = [word.encode(ENCODING, ERRORS) for word in (path, *argv)]
+        if b"\0" in b"".join(words):
+            raise ValueError("embedded null byte")
+        # Behind the last word there is a null pointer.
+        self._program, self._arguments = words[0], (self._word * len(words))(*words[1:])
         self._named = (path, [*argv])
 
     def _prepare(self, copies: Sequence[tuple[int, int]]) -> None:

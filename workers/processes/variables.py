@@ -91,7 +91,10 @@ class Variables:
 
 
 def _entry(name: str, value: str) -> bytes:
-    return without_nul(f"{name}={value}".encode(ENCODING, ERRORS))
+    entry = f"{name}={value}".encode(ENCODING, ERRORS)
+    if b"\0" in entry:
+        raise ValueError("embedded null byte")
+    return entry
 
 
 def passed_of(environment: Mapping[bytes, bytes], patterns: Sequence[str]) -> dict[bytes, bytes]:
@@ -99,10 +102,3 @@ def passed_of(environment: Mapping[bytes, bytes], patterns: Sequence[str]) -> di
     names = {os.fsencode(pattern) for pattern in patterns}
     beginnings = tuple(name[:-1] for name in names if name.endswith(b"*"))
     return {name: value for name, value in environment.items() if name in names or name.startswith(beginnings)}
-
-
-def without_nul(word: bytes) -> bytes:
-    """The same. Raises ValueError if it holds the byte that would end it for C."""
-    if b"\0" in word:
-        raise ValueError("embedded null byte")
-    return word
