@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from orchestrator.cli.each_elsewhere import EachCommand
 from orchestrator.cli.each_file import run_text, standing_alone
 from orchestrator.cli.each_job import EachJob, Typed, folder_named, job_of, keeps_going
 from orchestrator.cli.each_outputs import Outputs, Printing
@@ -21,7 +22,6 @@ from orchestrator.cli.output import is_terminal, write_bytes, write_lines
 from orchestrator.cli.supervising import Shown, supervise
 from orchestrator.errors import JobsFileError
 from orchestrator.store.settings_records import RunOptions, Selection
-from orchestrator.system.wording import shell_word
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from orchestrator.views.prompt import Prompt
 
 
-@click.command("each", context_settings={"allow_interspersed_args": False})
+@click.command("each", cls=EachCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD [ARG | {}]...] [::: ITEM...]...")
 @click.option("--shell", "is_shell", is_flag=True, help="CMD is a command line of a shell; {} is quoted for it.")
 @click.option("-a", "--arg-file", "files", multiple=True, metavar="FILE", help="Items from FILE (-: stdin). Repeatable.")
@@ -121,9 +121,8 @@ def command(
     is_agent = "agent" in job.keys
     if line_buffer and is_agent:
         raise click.UsageError("--line-buffer is about commands: an agent has answered when it has ended")
-    if job.unsafe_script is not None:
-        safe = f"each --shell {shell_word(job.unsafe_script)}"
-        tell_note(f"the shell reads the item as code: $(…) in it is run, and blanks part it; safe is: {safe}")
+    for note in job.notes:
+        tell_note(note)
     if only_print:
         _print_file(job, None if folder is None else works_in, options)
         return 0

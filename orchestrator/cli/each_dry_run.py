@@ -27,12 +27,12 @@ def _lines(made: Job, job: EachJob, folder: str, limit: int | None) -> Iterator[
     for index, value in enumerate(itertools.islice(job.values, limit)):
         # Which slot an item gets is not known before it starts.
         try:
-            yield from _line(made, {"item": value, "index": index, "slot": 0}, folder).split("\n")
+            yield from command_line(made, {"item": value, "index": index, "slot": 0}, folder).split("\n")
         except ItemRefused as refused:
             yield f"# item {index + 1} cannot run: {refused}"
 
 
-def _line(made: Job, context: dict[str, Any], folder: str) -> str:
+def command_line(made: Job, context: dict[str, Any], folder: str) -> str:
     if isinstance(made.action, AgentAction) and made.prompt is not None:
         agent = rendered_text(made.action.agent, context, "agent")
         return f"{agent}: {rendered_text(made.prompt, context, 'prompt')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,8 @@ from orchestrator.cli.each_file import agent_keys, command_keys
 from orchestrator.cli.each_sources import Reading, read_items
 from orchestrator.cli.each_words import ItemForm, Placeholders, SourceWords, script_with_item, split_sources
 from orchestrator.errors import UserError
+from orchestrator.system.wording import shell_word
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 
 class Typed(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +47,7 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
 class EachJob(msgspec.Struct, frozen=True):
     """A job over items. `reads_stdin`: they come from there; a file can then also read a list that the user makes.
 
-    `unsafe_script`: what a shell is given with the item in it, as code.
+    `notes`: what a person should know who has typed it.
     """
 
     name: str
@@ -53,7 +55,7 @@ class EachJob(msgspec.Struct, frozen=True):
     keys: dict[str, Any]
     values: Iterator[Any]
     reads_stdin: bool
-    unsafe_script: str | None = None
+    notes: list[str] = []
 
 
 def job_of(typed: Typed) -> EachJob:
@@ -81,8 +83,18 @@ def job_of(typed: Typed) -> EachJob:
     texts = (typed.agent, typed.prompt, typed.model, typed.token, typed.check, typed.label)
     told = [*words, *(text for text in texts if text is not None)]
     values = items.with_at_least(meant.most_values(told))
-    unsafe = None if typed.is_shell else script_with_item(words, meant)
-    return EachJob(name, items.form, keys, values, reads_stdin=not sources, unsafe_script=unsafe)
+    return EachJob(name, items.form, keys, values, reads_stdin=not sources, notes=_notes(typed, words, meant))
+
+
+def _notes(typed: Typed, words: Sequence[str], meant: Placeholders) -> list[str]:
+    notes = []
+    script = None if typed.is_shell else script_with_item(words, meant)
+    if script is not None:
+        safe = f"each --shell {shell_word(script)}"
+        notes.append(f"the shell reads the item as code: $(…) in it is run, and blanks part it; safe is: {safe}")
+    if typed.mark is None and any(_ONE_LESS.search(word) for word in words):
+        notes.append("{%} counts from 0 here, not from 1 as in parallel: leave out the - 1")
+    return notes
 
 
 def _refuse_halves(typed: Typed, words: tuple[str, ...]) -> None:
@@ -101,6 +113,8 @@ def _refuse_halves(typed: Typed, words: tuple[str, ...]) -> None:
     if typed.agent is None and not words and not typed.is_shell:
         raise UserError("Missing argument '-- CMD [ARG | {}]...'", "with --shell each item is a command line itself")
 
+
+_ONE_LESS = lazy_pattern(r"\{%\}\s*-\s*1\b")
 
 _HELP = "see orchestrate each --help"
 

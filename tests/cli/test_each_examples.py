@@ -12,6 +12,10 @@ import pytest
 from drivers.command_line import RunCli
 
 from orchestrator.cli import main
+from orchestrator.cli.each_dry_run import command_line
+from orchestrator.jobsfile.load import load_text
+from orchestrator.jobsfile.model import ListSource
+from orchestrator.jobsfile.sources import list_items
 
 BLOCKS = [
     block
@@ -25,20 +29,38 @@ def told_in(block: str, mark: str) -> list[str]:
     return re.findall(rf"^  {mark} (.*)$", block, re.MULTILINE)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[block.splitlines()[0] for block in BLOCKS])
-def test_what_is_typed_for_parallel_becomes_these_commands(
-    block: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (ours,) = told_in(block, "each")
-    stdin = "".join(told_in(block, "<")).encode().decode("unicode_escape")
+@pytest.fixture(params=BLOCKS, ids=[block.splitlines()[0] for block in BLOCKS])
+def block(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A block of the table, in a folder with the files that it names."""
+    found: str = request.param
     monkeypatch.chdir(tmp_path)
     (tmp_path / "xlist").write_text("a\nb\n")
     (tmp_path / "ylist").write_text("1\n2\n")
+    return found
+
+
+def typed(block: str, option: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Type our line of the block, with one option more."""
+    (ours,) = told_in(block, "each")
+    stdin = "".join(told_in(block, "<")).encode().decode("unicode_escape")
     stream = SimpleNamespace(buffer=io.BytesIO(stdin.encode()), isatty=lambda: False)
     monkeypatch.setattr("orchestrator.cli.each_lines.sys.stdin", stream)
-    code = main(["each", "--home", str(home), "--dry-run", *shlex.split(ours)])
+    return main(["each", "--home", str(home), option, *shlex.split(ours)])
+
+
+def test_what_is_typed_for_parallel_becomes_these_commands_also_by_the_file_that_is_printed(
+    block: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = told_in(block, "=")
+    code = typed(block, "--dry-run", home, monkeypatch)
     told = capsys.readouterr()
-    assert (code, told.out.splitlines()) == (0, told_in(block, "=")), told.err
+    assert (code, told.out.splitlines()) == (0, commands), told.err
+    assert typed(block, "--print", home, monkeypatch) == 0
+    (job,) = load_text(capsys.readouterr().out, path="/x/each.toml", folder="/x").jobs
+    assert isinstance(job.for_each, ListSource)
+    values = list_items(job.for_each, {}, "/x")
+    contexts = [{"item": value, "index": index, "slot": 0} for index, value in enumerate(values)]
+    assert [command_line(job, context, "/x") for context in contexts] == commands
 
 
 def test_there_are_sixty_and_more() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from orchestrator.cli.each_outputs import Outputs, Printing
+from orchestrator.cli.each_running import RunningOutputs
 from orchestrator.store.run_dir import RunDir
 from orchestrator.views.happenings import ItemEnded, RunBegan
 
@@ -118,3 +120,21 @@ def test_an_answer_that_is_told_before_it_is_recorded_is_printed_in_its_turn(
     recorded.add(0)
     story.outputs.refresh(0.0)
     assert capfd.readouterr().out == "answer 0\nanswer 1\n"
+
+
+def test_a_file_that_may_be_the_next_attempts_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, runs = tmp_path / "stdout", [False, True]
+    path.write_bytes(b"a\nb")
+    reader = SimpleNamespace(run_dir=None, history=SimpleNamespace(open_starts={("each", 3): "start"}))
+    monkeypatch.setattr("orchestrator.cli.each_running.open_live_output", lambda *_: path.open("rb"))
+    monkeypatch.setattr("orchestrator.cli.each_running.runs_now", lambda *_: runs.pop(0))
+    running = RunningOutputs(lambda: reader)  # type: ignore[arg-type, return-value]
+    running.begin(3)
+    assert running.new_lines(3) == b""
+    assert running.new_lines(3) == b"a\n"
+    # Renamed when it ends, it is the same file.
+    with path.rename(tmp_path / "3-1.stdout").open("ab") as file:
+        file.write(b"\nc\n")
+    path.write_bytes(b"another's\n")
+    assert running.new_lines(3) == b"b\nc\n"
+    assert running.end(3) == len(b"a\nb\nc\n")

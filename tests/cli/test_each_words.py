@@ -119,17 +119,32 @@ def test_files_are_sources_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "script"),
+    ("line", "note"),
     [
-        ("sh -c echo_{}", "echo_{}"),
-        ("env A=1 /bin/bash -e -uc {}", "{}"),
-        ("sh -c echo_$1 sh {}", None),
-        ("sh script {}", None),
-        ("echo -c {}", None),
+        ("sh -c echo_{}", "safe is: each --shell 'echo_{}'"),
+        ("env A=1 /bin/bash -e -uc {}", "safe is: each --shell '{}'"),
+        ("sh -c echo_$1 sh {}", ""),
+        ("sh script {}", ""),
+        ("echo -c {}", ""),
+        ("train --gpu $(({%}-1))", "leave out the - 1"),
+        ("train --gpu {%}-10 {%}", ""),
     ],
 )
-def test_an_item_within_the_script_of_a_shell_is_noticed(line: str, script: str | None) -> None:
-    assert job_of(Typed(words=(*line.split(), ":::", "a"))).unsafe_script == script
+def test_what_would_do_something_else_than_it_seems_is_told(line: str, note: str) -> None:
+    told = " ".join(job_of(Typed(words=(*line.split(), ":::", "a"))).notes)
+    assert note in told
+    assert bool(told) is bool(note)
+
+
+@pytest.mark.parametrize(
+    ("option", "ours"),
+    [("-P8", "here it is -j N"), ("--retries=3", "here it is --attempts N"), ("-S", "ssh HOST")],
+)
+def test_an_option_of_xargs_or_parallel_is_answered_by_ours(
+    option: str, ours: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["each", "--home", str(home), option, "echo", ":::", "a"]) == 2
+    assert ours in capsys.readouterr().err
 
 
 def test_options_are_keys_of_the_job() -> None:
