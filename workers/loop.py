@@ -87,13 +87,11 @@ class SupervisorLink:
                     self._empty_wake_pipe()
                     continue
                 message, descriptors = self._receive()
+                if isinstance(message, MoreStarts):
+                    message = self._late(message, descriptors)
                 if isinstance(message, Start | Starts):
                     self._is_recalled = False
                     return message, descriptors
-                # It was sent before the end of the last attempt was read, whose locks are let go of.
-                if isinstance(message, MoreStarts):
-                    self._queue.add(message)
-                    self._tell_queue(running=None)
         return None
 
     def runs(self, start: Start) -> None:
@@ -168,17 +166,28 @@ class SupervisorLink:
             if number == self._wake:
                 self._empty_wake_pipe()
                 continue
-            message, _ = self._receive()
+            message, descriptors = self._receive()
             if isinstance(message, End):
                 ends.append(message)
                 self._is_recalled = self._is_recalled or message.sequence in self._queue
             elif isinstance(message, Recall):
                 self._is_recalled = True
             elif isinstance(message, MoreStarts):
+                # It has the same ones already, from what was before it in its queue.
+                close_all(descriptors)
                 self._queue.add(message)
             elif message is not None:
                 raise RuntimeError(f"{message} came while another attempt runs")
         return ends
+
+    def _late(self, more: MoreStarts, locks: list[int]) -> Starts | None:
+        """What was sent before it was known that all others have ended, if it may begin. Else it is given back."""
+        if locks and self._queue.is_current(more.word):
+            return Starts(starts=more.starts, word=more.word, seconds=more.seconds)
+        close_all(locks)
+        self._queue.add(more)
+        self._tell_queue(running=None)
+        return None
 
     def _tell_queue(self, running: int | None) -> None:
         """Tell what has ended and goes on, and give back the rest."""
@@ -223,6 +232,12 @@ class SupervisorLink:
         self._is_end_due = True
         if number == HURRY_SIGNAL:
             self._grace_at_most = HURRIED_GRACE_SECONDS
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close locks that another copy holds."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def make_ready() -> None:

@@ -74,9 +74,17 @@ class StartQueue:
         """Until when what is queued waits for the running attempt (monotonic seconds); infinite: nothing is."""
         return self._over_at if self.starts else math.inf
 
+    def is_current(self, word: bytes) -> bool:
+        """Whether this is the halt word still."""
+        try:
+            return self._opened_word().read() == word
+        except OSError:
+            # Nothing is known of the others.
+            return False
+
     def begin_next(self) -> Start | None:
         """The first of what is queued, which begins now; None if the halt word was changed."""
-        if not self._is_word_unchanged():
+        if not self.is_current(self._word):
             return None
         self._over_at = time.monotonic() + self._seconds
         self._in_a_row += 1
@@ -147,13 +155,6 @@ class StartQueue:
                 log.close()
         except OSError:
             return
-
-    def _is_word_unchanged(self) -> bool:
-        try:
-            return self._opened_word().read() == self._word
-        except OSError:
-            # Nothing is known of the others.
-            return False
 
     def _opened_word(self) -> HaltWord:
         if self._halt_word is None:

@@ -43,15 +43,10 @@ def may_queue(state: RunState, job: JobState) -> bool:
     return state.agenda.wanting <= {rules.order}
 
 
-def _length(state: RunState, job: JobState, left: int) -> int:
-    """How many may be queued in each slot, of a job of which so many items are left.
-
-    So that no slot stands empty because all that the job may have at once is queued; and at the end not because another slot has
-    many left: each takes its share of half of what is left, and the last ones are taken one by one.
-    """
+def _length(state: RunState, job: JobState) -> int:
+    """How many may be queued in each slot, so that no slot stands empty because all that the job may have at once is queued."""
     most = job.rules.max_concurrency
-    length = job.queue_length if most is None else min(job.queue_length, most // state.slots - 1)
-    return min(length, (left + state.slots) // (2 * state.slots))
+    return job.queue_length if most is None else min(job.queue_length, most // state.slots - 1)
 
 
 def queue_behind(state: RunState, job: JobState, slot: int, decisions: list[Decision], *, is_new: bool) -> None:
@@ -61,10 +56,14 @@ def queue_behind(state: RunState, job: JobState, slot: int, decisions: list[Deci
     """
     if not (job.queue_length and is_new and may_queue(state, job)):
         return
+    length, slots = _length(state, job), state.slots
     order = job.rules.order
     while (index := scheduling.next_pending(job)) is not None:
         queued = state.queued.get(slot, 0)
-        if queued >= _length(state, job, len(job.items) - index):
+        left = len(job.items) - index
+        # Near the end each slot has its share of half of what is left, and the last ones are taken one by one: else one of them
+        # would have many left when the others have none.
+        if queued >= min(length, (left + slots) // (2 * slots)):
             return
         # What was tried before keeps its number and its last end: for that there is no way back to what it was.
         if index in job.tries or not scheduling.has_free_place(job):

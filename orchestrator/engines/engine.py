@@ -152,9 +152,11 @@ class Engine(Protocol):
         Raises StateUnwritableError: what it is to be told cannot be written down.
         """
 
-    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
-        """Queue these behind what runs in the slot, and is queued there already, with the same locks. If nothing runs there any
-        more, or nothing may be queued behind it, they are given back (`QueuedReturned`, or an outcome of the class NOT_BEGUN).
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]], locks: HeldLocks) -> None:
+        """Queue these behind what runs in the slot, and is queued there already, under the locks that it has.
+
+        If all that has just ended, they begin as if it had lasted a little longer, under `locks`; without any they are given back
+        (`QueuedReturned`, or an outcome of the class NOT_BEGUN), and so they are if nothing may be queued there any more.
 
         Raises StateUnwritableError, as `start`.
         """

@@ -89,7 +89,7 @@ class InlineEngine:
         with locks as lock_fds:
             self._starts.put((message, [os.dup(fd) for fd in lock_fds]))
 
-    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]], locks: HeldLocks) -> None:  # noqa: ARG002
         """Nothing is ever queued."""
         raise AssertionError(f"{len(queued)} starts for slot {slot}, and none may be queued")
 

@@ -149,13 +149,14 @@ class LocalEngine:
                 worker.shortage = error
                 worker.connection.shutdown(socket.SHUT_RDWR)
 
-    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]], locks: HeldLocks) -> None:
         """See `Engine`."""
         worker = self._by_slot.get(slot)
         if worker is not None and worker.given and worker.shortage is None:
             more = MoreStarts(starts=[message for _, message in queued], word=self._known_word(), seconds=queue_seconds())
             try:
-                self._send(worker, encode_message(more), ())
+                with locks as lock_fds:
+                    self._send(worker, encode_message(more), lock_fds)
                 worker.given = [*worker.given, *queued]
                 return
             except OSError as error:
@@ -278,7 +279,7 @@ class LocalEngine:
             if told.is_low:
                 events.append(QueueRanLow(told.running))
             return events
-        # They were sent before this was read, and are about to be given back.
+        # They were sent before this was read: they begin now, or are about to be given back.
         if left:
             return events
         # Its last word: it may have the next attempt.

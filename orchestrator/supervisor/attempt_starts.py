@@ -203,7 +203,8 @@ class AttemptStarts:
         self._flights.send(flight, message, unsent.admitted.locks, unsent.queued)
 
     def _send_more(self, slot: int) -> None:
-        self._flights.queue(slot, self._more_in_slot.pop(slot))
+        # What ran there may have ended meanwhile: they hold the slot as it did.
+        self._flights.queue(slot, self._more_in_slot.pop(slot), self._admission.slots.kept(slot))
 
     def _throttled(self, candidate: Candidate) -> StartDeclined | None:
         """What keeps an attempt from starting while its account is throttled."""

@@ -62,9 +62,9 @@ class Flights:
         """Have the attempt run, and then what is queued behind it: their starts are recorded."""
         self._engine.start(flight, message, locks, queued)
 
-    def queue(self, slot: int, queued: Sequence[tuple[Flight, Start]]) -> None:
+    def queue(self, slot: int, queued: Sequence[tuple[Flight, Start]], locks: HeldLocks) -> None:
         """Have these run after what runs in the slot, and is queued there: their starts are recorded."""
-        self._engine.queue(slot, queued)
+        self._engine.queue(slot, queued, locks)
 
     def recall(self) -> None:
         """Have all that is queued given back."""

@@ -2,7 +2,8 @@
 
 Promise: the lock of a slot in which something runs is held, whoever is killed: its descriptor travels with each attempt, and the
 copy here is only one more. No lock is kept while its slot is idle. One that was taken `LONGEST_KEPT_SECONDS` ago is let go of
-when its attempt ends, and tried anew: a run that is nested in this one may have it then. So it is after an attempt whose end its
+when its attempt ends, and tried anew: a run that is nested in this one may have it then. (Of short items up to 256 follow each
+other under one lock: `workers.queue`.) So it is after an attempt whose end its
 worker did not tell: something of it may live, and hold the lock.
 """
 
@@ -15,6 +16,7 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 import msgspec
 
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.locks.held import HeldLocks
 from orchestrator.system.locks.lock_file import LOOK_SECONDS, note_holder, try_take
 from orchestrator.workers.locks import unlock
 
@@ -77,6 +79,11 @@ class SlotLocks:
     def keeps(self, slot: int) -> bool:
         """Whether the descriptor that `try_take` gave stays here; else it is the caller's."""
         return slot in self._held
+
+    def kept(self, slot: int) -> HeldLocks:
+        """The lock of the slot, if it stays here."""
+        held = self._held.get(slot)
+        return HeldLocks((), () if held is None else (held.fd,))
 
     def give_back(self, slot: int) -> None:
         """Nothing was started in the slot after all: its lock is let go of."""

@@ -78,11 +78,13 @@ class EngineDriver:
         self.engine.start(attempts[0], messages[0], locks or HeldLocks(()), queued)
         return attempts
 
-    def add(self, *argvs: Sequence[str]) -> list[OneAttempt]:
-        """Have these commands run after what the worker runs."""
+    def add(self, *argvs: Sequence[str], locks: HeldLocks | None = None) -> list[OneAttempt]:
+        """Have these commands run after what the worker runs. `locks`: under which they begin if that has ended."""
         attempts = [self.attempt(worker=self._next_worker - 1, is_queued=True) for _ in argvs]
-        messages = [self.message(attempt, *argv) for attempt, argv in zip(attempts, argvs, strict=True)]
-        self.engine.queue(0, list(zip(attempts, messages, strict=True)))
+        locks = locks or HeldLocks(())
+        kept = locks.kept_count
+        messages = [self.message(attempt, *argv, kept_locks=kept) for attempt, argv in zip(attempts, argvs, strict=True)]
+        self.engine.queue(0, list(zip(attempts, messages, strict=True)), locks)
         return attempts
 
     def ends_and_returns(self) -> list[tuple[str, int]]:

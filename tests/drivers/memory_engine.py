@@ -309,7 +309,7 @@ class MemoryEngine:
             self._mine[each.start.sequence] = each
         self.world.begin(attempt, message, locks, queued)
 
-    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]]) -> None:
+    def queue(self, slot: int, queued: Sequence[tuple[Attempt, Start]], locks: HeldLocks) -> None:  # noqa: ARG002
         """It follows in the world what runs in the slot."""
         for each, _ in queued:
             self._mine[each.start.sequence] = each

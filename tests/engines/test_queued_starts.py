@@ -244,7 +244,39 @@ def test_what_is_added_while_others_run_follows_them_under_the_locks_that_they_h
     assert engine.ends_and_returns() == [("OutcomeArrived", number) for number in range(3)]
 
 
-def test_what_is_added_when_all_has_ended_is_given_back_and_the_worker_takes_the_next(engine: EngineDriver) -> None:
+def test_what_is_added_when_all_has_just_ended_begins_all_the_same_under_the_lock_of_its_slot(engine: EngineDriver) -> None:
+    path = str(engine.root / "slot.lock")
+    lock = try_take(path, "", engine.root)
+    assert lock is not None
+    engine.begin(*WELL)
+    assert select.select(engine.engine.sources(), [], [], LIMIT_SECONDS)[0], "its end is told, and not heard"
+    engine.add(WELL, WELL, LONG, WELL, locks=HeldLocks((), [lock]))
+    # Whoever keeps it may be gone: the worker has it.
+    os.close(lock)
+    engine.until_told("QueueRanLow", 3)
+    assert engine.ends_and_returns() == [("OutcomeArrived", number) for number in range(3)]
+    assert try_take(path, "", engine.root) is None
+    os.kill(engine.worker.pid, signal.SIGTERM) if engine.worker is not None else None
+    engine.until_told("OutcomeArrived", 3)
+    assert begun(engine) == [0, 1, 2, 3]
+
+
+def test_what_is_added_too_late_does_not_begin_if_something_failed_meanwhile(engine: EngineDriver) -> None:
+    lock = try_take(str(engine.root / "slot.lock"), "", engine.root)
+    assert lock is not None
+    engine.begin(*BADLY)
+    assert select.select([*engine.engine._by_fileno], [], [], LIMIT_SECONDS)[0], "its end is told, and not heard"  # type: ignore[attr-defined]
+    engine.add(WELL, locks=HeldLocks((), [lock]))
+    engine.until_told("QueuedReturned", 1)
+    assert engine.what_became() == [("OutcomeArrived", 0), ("QueuedReturned", 1)]
+    engine.begin(*WELL)
+    engine.until_told("OutcomeArrived", 2)
+    assert begun(engine) == [0, 2]
+
+
+def test_what_is_added_without_a_lock_when_all_has_ended_is_given_back_and_the_worker_takes_the_next(
+    engine: EngineDriver,
+) -> None:
     engine.begin(*WELL)
     assert select.select(engine.engine.sources(), [], [], LIMIT_SECONDS)[0], "its end is told, and not heard"
     first, second = (attempt.start.sequence for attempt in engine.add(WELL, WELL))

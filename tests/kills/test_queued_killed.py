@@ -23,7 +23,7 @@ PATIENT = "queue.seconds=60"
 FAULTS = [
     (point, count)
     for point in ("supervisor.recorded", "supervisor.acted", "supervisor.outcome", "journal.written")
-    for count in (16, 20, 24, 28)
+    for count in (8, 14, 20, 26)
 ]
 
 

@@ -93,8 +93,11 @@ class Starts(msgspec.Struct, frozen=True, tag="starts", kw_only=True):
 
 
 class MoreStarts(msgspec.Struct, frozen=True, tag="more", kw_only=True):
-    """Queue these behind what runs, under the locks that it has, as those of `Starts` are; if nothing runs any more, or nothing
-    may be queued behind it, they are given back.
+    """Queue these behind what runs, under the locks that it has, as those of `Starts` are; if nothing may be queued behind it any
+    more, they are given back.
+
+    If it has ended meanwhile they begin at once, under the lock that comes with them and if the halt word is still `word`; else
+    they are given back.
     """
 
     starts: list[Start]
