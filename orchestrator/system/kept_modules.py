@@ -3,6 +3,7 @@
 Python reads a file for each module, which was a thirtieth of what a run costs to start. Promise: what is imported is what Python
 would import, and Python imports it: only where its code is read from differs. The file holds as long as each source has the
 time and the size that it had; where one has not, or there is no file, Python imports, and the file is made for the next time.
+Functions come without their annotations and docstrings, for which nothing asks in a process that is the program: a tenth of it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from importlib.util import MAGIC_NUMBER
 from types import CodeType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from orchestrator.system.own_modules import OwnModules
+
+if TYPE_CHECKING:
+    import ast
 
 _Kept: TypeAlias = tuple[str, bool, int, int, CodeType]
 """A module: its name, whether it is a package, the source's time in ns and its size, its code."""
@@ -90,8 +94,23 @@ def _kept(own: OwnModules, name: str) -> _Kept:
     assert spec is not None, "one of ours"
     assert isinstance(spec.loader, SourceFileLoader), "one of ours"
     is_package = spec.submodule_search_locations is not None
+    path = own.file_of(name, is_package)
     # Looked at before it is read: what the file had before a change does not hold.
-    source = os.stat(own.file_of(name, is_package))
-    code = spec.loader.get_code(name)
-    assert code is not None, "it has a source"
+    source = os.stat(path)
+    code = compile(_bare(spec.loader.get_data(path)), path, "exec", dont_inherit=True)
     return name, is_package, source.st_mtime_ns, source.st_size, code
+
+
+def _bare(source: bytes) -> ast.Module:
+    """A module whose functions have no annotations and no docstrings."""
+    import ast
+
+    module = ast.parse(source)
+    for each in ast.walk(module):
+        if isinstance(each, ast.arg):
+            each.annotation = None
+        elif isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+            each.returns = None
+            if ast.get_docstring(each, clean=False) is not None:
+                each.body[0] = ast.copy_location(ast.Pass(), each.body[0])
+    return module

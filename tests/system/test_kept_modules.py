@@ -137,6 +137,28 @@ def test_a_copied_package_is_read_where_it_lies_now(folder: Path, tmp_path: Path
     assert code.co_filename == moved.__file__
 
 
+TALE = """
+class Tale:
+    "Of a class."
+    length: int
+    async def tell(self, *parts: str, at: float = 1.0) -> None:
+        "Of a function."
+        assert parts, "nothing to tell"
+"""
+
+
+def test_functions_come_without_what_is_for_readers_and_all_else_comes_as_it_is(folder: Path) -> None:
+    (folder / "one.py").write_text(TALE)
+    plain = together().Tale  # by Python: the source is new
+    bare = together().Tale
+    assert (plain.tell.__doc__, plain.tell.__annotations__.keys()) == ("Of a function.", {"parts", "at", "return"})
+    assert (bare.tell.__doc__, bare.tell.__annotations__, bare.tell.__kwdefaults__) == (None, {}, {"at": 1.0})
+    assert (bare.__doc__, bare.__annotations__, plain.__annotations__) == ("Of a class.", {"length": int}, {"length": int})
+    assert [line for *_, line in bare.tell.__code__.co_lines()][-1] == [line for *_, line in plain.tell.__code__.co_lines()][-1]
+    with pytest.raises(AssertionError, match="nothing to tell"):
+        bare.tell(bare()).send(None)
+
+
 def test_what_a_process_needed_beside_it_is_in_the_file_from_then_on(read_alone: list[str]) -> None:
     together("one", "late")
     assert "late" in read_alone
