@@ -43,4 +43,4 @@ def argv_of_file(program: Sequence[str]) -> list[str] | None:
 
 def interpreter_of(script: str) -> list[str]:
     """What `#!` at the beginning of a script names: a program and, as the kernel has it, one argument at most."""
-    return script[2:].partition("\n")[0].split(None, 1)
+    return script[2:].partition("\n")[0].strip().split(None, 1)

@@ -280,9 +280,8 @@ def _variables(
 def _shell(script: str, program: tuple[str, ...]) -> _Action:
     refuse_nul(script, "the script")
     size = size_in_bytes(script, "the script")
-    if script.startswith("#!"):
-        # Whitespace may stand behind the name: then the kernel takes all of it for one argument.
-        return _Action([word.rstrip() for word in interpreter_of(script)], script)
+    if script.startswith("#!") and (interpreter := interpreter_of(script)):
+        return _Action(interpreter, script)
     if program and size <= ARGUMENT_BYTES:
         return _Action([*program, script])
     if program:

@@ -101,8 +101,6 @@ def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
     """What the job does, or WRONG: of the key of its action, which is right by itself."""
     if key == "shell":
         script = compile_written(value, "shell", "a command line", (*place, key), problems)
-        if script is not WRONG and script.source.startswith("#!") and not _is_for_a_shell(script, (*place, key), problems):
-            return WRONG
         return script if script is WRONG else ShellAction(script=script)
     if key == "gate":
         question = compile_written(value, "text", "a question", (*place, key), problems)
@@ -122,17 +120,17 @@ def _action(key: str, value: Any, place: Place, problems: Problems) -> Any:
     return WRONG if argv is WRONG else CommandAction(argv=argv)
 
 
-def _is_for_a_shell(script: Template, place: Place, problems: Problems) -> bool:
-    """Whether what its `#!` names reads our quotes as they are meant; tells if not, or if it names nothing."""
+def interpreter_mistake(script: Template) -> str:
+    """What is wrong about the `#!` of a script: it names nothing, or what does not read our quotes as they are meant."""
+    if not script.source.startswith("#!"):
+        return ""
     words = " ".join(interpreter_of(script.source)).split()
     if not words:
-        problems.tell(place, "its #! names no program")
-        return False
+        return "its #! names no program"
     # Another language has other quotes; a script without values is its own.
     if script.is_static or any(word.rpartition("/")[2] in SHELLS for word in words):
-        return True
-    problems.tell(place, f"values are quoted for a shell, and {words[-1]} is none: give it values by env, and read them there")
-    return False
+        return ""
+    return f"values are quoted for a shell, and {words[-1]} is none: give it values by env, and read them there"
 
 
 def _shell_program(value: list[str], place: Place, problems: Problems) -> Any:

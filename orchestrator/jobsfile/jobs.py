@@ -13,7 +13,7 @@ from orchestrator.jobsfile.agent_checks import Surroundings, agent_values, check
 from orchestrator.jobsfile.chained_places import check_forks, take_over_workspaces
 from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
 from orchestrator.jobsfile.cycles import find_cycles
-from orchestrator.jobsfile.job_fields import JobFields, compile_fields, lay_over
+from orchestrator.jobsfile.job_fields import JobFields, compile_fields, interpreter_mistake, lay_over
 from orchestrator.jobsfile.key_types import JOB_ID
 from orchestrator.jobsfile.keys import (
     ACTIONS,
@@ -79,7 +79,7 @@ def build_jobs(
     same_name: dict[str, str] = {}
     for id_, job in jobs.items():
         job.check_action()
-        job.check_command()
+        job.check_command(is_asked=around.is_asked)
         # Before the names: it reads the prompt file, which is a template of the job like any other.
         job.check_agent(around)
         job.check_names(inputs)
@@ -157,9 +157,14 @@ class _JobChecks:
         if "action" not in self._fields:
             self._tell(None, "no action: a job has one of command, shell, agent, gate, workflow and land")
 
-    def check_command(self) -> None:
-        """Tell keys of the job's own table that are about a command or a script, where it has none."""
+    def check_command(self, *, is_asked: bool) -> None:
+        """Tell keys of the job's own table that are about a command or a script, where it has none; and a `#!` that is wrong.
+
+        `is_asked`: as of `Surroundings`. A run that is recorded may have been begun when a `#!` was a comment.
+        """
         action = self._fields.get("action", WRONG)
+        if is_asked and isinstance(action, ShellAction) and (mistake := interpreter_mistake(action.script)):
+            self._tell("action", mistake)
         if action is not WRONG and "shell_program" in self._own and not isinstance(action, ShellAction):
             self._tell("shell_program", "says what runs a script, and this job has no shell")
         if "ok_exit_codes" in self._own and isinstance(action, AgentAction | WorkflowAction | LandAction):
@@ -321,6 +326,9 @@ class _JobChecks:
             values = {key: value for key, value in values.items() if key not in NOT_OF_A_CHILD} | {"output": "json"}
         if isinstance(action, LandAction):
             values = {key: value for key, value in values.items() if key != "workspace"} | {"output": "json"}
+        # Of an agent, a child run and a landing the exit code says less than what they tell.
+        if isinstance(action, AgentAction | WorkflowAction | LandAction):
+            values.pop("ok_exit_codes", None)
         bounds = {LIMIT_KEYS[key]: values.pop(key) for key in LIMIT_KEYS if key in values}
         return Job(id=self._id, action=action, needs=needs, sent_back_by=sent_back_by, limits=Limits(**bounds), **values)
 

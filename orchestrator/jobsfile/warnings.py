@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.jobsfile.language.problems import Problems
-from orchestrator.jobsfile.language.rereading import reader_in_argv, reader_in_script
+from orchestrator.jobsfile.language.rereading import has_arithmetic, reader_in_argv, reader_in_script
 from orchestrator.jobsfile.model import CommandAction, Job, JobsFile, ShellAction
 
 
@@ -28,7 +28,21 @@ def warnings_about(jobs_file: JobsFile, shown_path: str) -> list[str]:
                 f"{reader} reads the value once more, as commands, and our quotes are for nothing: pass it as an argument"
                 f" (sh -c 'ls -- \"$1\"' _ {{{{ x }}}}); if it is meant, {meant}",
             )
+        for key, script in _scripts(job):
+            if has_arithmetic(script):
+                told.tell(
+                    ("jobs", job.id, key),
+                    "bash reads the value as arithmetic, in which a[$(…)] runs a command: {{ x | int | raw }} is a number",
+                )
     return told.lines()
+
+
+def _scripts(job: Job) -> Iterator[tuple[str, str]]:
+    """Key of the job -> a script of it that has values."""
+    found = {"check": job.check, "workspace": job.workspace.setup}
+    if isinstance(job.action, ShellAction):
+        found["shell"] = job.action.script
+    yield from ((key, template.source) for key, template in found.items() if template is not None and not template.is_static)
 
 
 def _edits_at_once(job: Job, slots: int | None) -> bool:
@@ -38,14 +52,8 @@ def _edits_at_once(job: Job, slots: int | None) -> bool:
 
 def _readers(job: Job) -> Iterator[tuple[str, str]]:
     """Key of the job -> the program that reads a value in it as commands."""
-    found = {"check": job.check, "workspace": job.workspace.setup}
-    match job.action:
-        case ShellAction(script=script):
-            found["shell"] = script
-        case CommandAction(argv=argv):
-            stdin = job.stdin.source if job.stdin is not None else ""
-            if reader := reader_in_argv([each.source for each in argv], stdin):
-                yield "command", reader
-    for key, template in found.items():
-        if template is not None and not template.is_static and (reader := reader_in_script(template.source)):
-            yield key, reader
+    if isinstance(job.action, CommandAction):
+        stdin = job.stdin.source if job.stdin is not None else ""
+        if reader := reader_in_argv([each.source for each in job.action.argv], stdin):
+            yield "command", reader
+    yield from ((key, reader) for key, script in _scripts(job) if (reader := reader_in_script(script)))

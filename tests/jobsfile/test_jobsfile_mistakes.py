@@ -259,11 +259,6 @@ def test_a_mistake_causes_no_second_complaint(keys: str) -> None:
         ("[jobs.a]\nshell = 'x'\nshell_program = ['python3', '-c']", "jobs.a.shell_program: expected a shell (sh, bash, dash, "),
         ("[jobs.a]\nshell = 'x'\nshell_program = ['bash', '-e']", "jobs.a.shell_program: expected a shell (sh, bash, dash, "),
         ("[jobs.a]\nland = 'b'\nok_exit_codes = [2]\n[jobs.b]\nshell = 'x'", "jobs.a.ok_exit_codes: is about the exit code"),
-        ("[jobs.a]\nshell = '#!'", "jobs.a.shell: its #! names no program"),
-        (
-            '[jobs.a]\nshell = "#!/usr/bin/env python3\\nprint({{ index }})"',
-            "jobs.a.shell: values are quoted for a shell, and python3 is none: give it values by env",
-        ),
         ("[jobs.1a]\nshell = 'x'", "1: jobs.1a: a job's id is at most 64 letters, digits, _ and -"),
         ("[jobs.-a]\nshell = 'x'", "jobs.-a: a job's id is at most 64 letters, digits, _ and -"),
         (f"[jobs.{'a' * 65}]\nshell = 'x'", "a job's id is at most 64 letters, digits, _ and -"),
@@ -419,3 +414,26 @@ def test_a_word_that_the_users_config_does_not_know_is_told(tmp_path: Path) -> N
 def test_a_file_too_large_to_search_is_told_without_line_numbers() -> None:
     text = '[jobs.a]\nshell = "true"\nfor_each = [\n' + '  ["x"],\n' * 3000 + "]\nattempts = 0"
     assert mistakes(text) == [" jobs.a.attempts: expected a whole number of at least 1, got a number (0)"]
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [
+        ("#!", "its #! names no program"),
+        (
+            "#!/usr/bin/env python3\nprint({{ index }})",
+            "values are quoted for a shell, and python3 is none: give it values by env",
+        ),
+        ("#!/usr/bin/env python3\nprint(1)", ""),
+        ("#!/usr/bin/env -S bash -eu\necho {{ index }}", ""),
+    ],
+)
+def test_a_first_line_that_reads_no_quotes_is_told_but_not_of_a_run_that_was_begun(script: str, problem: str) -> None:
+    text = f"[jobs.a]\nshell = '''{script}'''"
+    assert load_text(text, path="/f/jobs.toml", folder="/f").jobs
+    if not problem:
+        assert load_text(text, path="/f/jobs.toml", folder="/f", is_recorded=False).jobs
+        return
+    with pytest.raises(JobsFileError) as told:
+        load_text(text, path="/f/jobs.toml", folder="/f", is_recorded=False)
+    assert f"jobs.a.shell: {problem}" in told.value.problems[0]

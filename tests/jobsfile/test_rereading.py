@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from drivers.sweeps import telling
 
-from orchestrator.jobsfile.language.rereading import reader_in_argv, reader_in_script
+from orchestrator.jobsfile.language.rereading import has_arithmetic, reader_in_argv, reader_in_script
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.warnings import warnings_about
 
@@ -107,6 +107,27 @@ def test_agents_that_edit_one_folder_at_once_are_warned_of(keys: str, is_warned:
         ["agents change files in one folder at once"] if is_warned else []
     )
     assert not warnings_about(load_text(f"run.slots = 1\n{text}", path="/f/jobs.toml", folder="/f"), "jobs.toml")
+
+
+@pytest.mark.parametrize(
+    ("script", "is_read"),
+    [
+        ("echo $[ {{ x }} + 1 ]", True),
+        ("a[{{ x }}]=1", True),
+        ("let n={{ x }}", True),
+        ("declare -i n={{ x }}", True),
+        ("[[ {{ x }} -gt 3 ]]", True),
+        ("if [[ -n $a && 3 -lt {{ x }} ]]; then :; fi", True),
+        ("[[ {{ x | int | raw }} -gt 3 ]]", False),
+        ("[ {{ x }} -gt 3 ]", False),
+        ("[[ {{ x }} == 3 ]]", False),
+        ("ls a[bc]* {{ x }}", False),
+        ("echo 'let us' {{ x }}", False),
+        ("a=({{ x }}); declare -a b={{ x }}", False),
+    ],
+)
+def test_where_bash_takes_a_value_for_arithmetic(script: str, is_read: bool) -> None:
+    assert has_arithmetic(script) is is_read
 
 
 def test_each_place_of_a_file_is_told_with_its_line() -> None:

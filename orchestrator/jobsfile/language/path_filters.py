@@ -6,7 +6,6 @@ The first line of each docstring is what the page of templates says of the filte
 from __future__ import annotations
 
 import os.path
-import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,6 +67,8 @@ def split(text: Any, separator: Any = None, most: int = -1) -> list[str]:
 
 def shell_join(words: Any) -> str:
     """A list as one command line, each word quoted for the shell: for a command that hands it to another shell, as `ssh` does."""
+    import shlex  # Few templates join words.
+
     if isinstance(words, list | tuple | range | Iterator):
         return " ".join(shlex.quote(_any_text(each)) for each in words)
     return shlex.quote(_any_text(words))

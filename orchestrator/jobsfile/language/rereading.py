@@ -49,6 +49,21 @@ Pipeline = list[list[str]]
 """The commands of it, each as its words without quotes."""
 
 
+_COMPARING = r"-(?:eq|ne|lt|le|gt|ge)"
+_ARITHMETIC = lazy_pattern(
+    rf"\$\[[^\]]*{PLACEHOLDER}"  # $[ x ]
+    rf"|\w\[[^\]\n]*{PLACEHOLDER}[^\]\n]*\]\+?="  # a[x]=
+    rf"|\blet\s[^\n;|&'\"]*{PLACEHOLDER}"
+    rf"|\b(?:declare|typeset|local|export|readonly)\s+-\w*i[^\n;|&'\"]*{PLACEHOLDER}"
+    rf"|\[\[\s(?:[^\n]*\s)?(?:{_COMPARING}\s+{PLACEHOLDER}|{PLACEHOLDER}\s+{_COMPARING}\s)"
+)
+
+
+def has_arithmetic(source: str) -> bool:
+    """Whether bash takes the value of a placeholder for arithmetic, in which `a[$(…)]` runs what stands there."""
+    return _ARITHMETIC.search(marked(source)) is not None
+
+
 def marked(source: str) -> str:
     """The text of a template with a mark for each placeholder that does not opt out, and nothing for what else jinja2 reads."""
     parts: list[str] = []
