@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
+from orchestrator.errors import UserError
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.captures import CaptureMismatch, capture_end
 from orchestrator.store.records import AttemptEnded
@@ -33,15 +34,29 @@ class FailureTails:
         self._jobs_file = jobs_file
 
     def of(self, ended: AttemptEnded) -> list[str]:
-        """At most `MOST_LINES` lines, without secrets; they may drive a terminal. Of a success, and of a child run, there are
-        none: the message tells what failed in that."""
-        if ended.outcome.attempt_class is AttemptClass.OK or ended.child:
+        """At most `MOST_LINES` lines, without secrets; they may drive a terminal. Of a child run those of what failed in it."""
+        if ended.outcome.attempt_class is AttemptClass.OK:
             return []
+        if ended.child:
+            return self._of_child(ended.child)
         for capture in _telling(ended.outcome):
             if lines := self._lines(capture):
                 # A message that is made of that line has told it.
                 return [] if len(lines) == 1 and lines[0] in ended.outcome.message else lines
         return []
+
+    def _of_child(self, run_id: str) -> list[str]:
+        from orchestrator.reading.run_reader import RunReader
+
+        try:
+            reader = RunReader.read(self._run_dir.beside(run_id))
+            failed = reader.history.ended.error_item if reader.history.ended is not None else None
+            job_id, _, index = (failed or "").partition(":")
+            past = reader.history.jobs.get(job_id)
+            last = past.last_end(int(index or 0)) if past is not None else None
+            return [] if last is None else FailureTails(reader.run_dir, reader.jobs_file).of(last)
+        except UserError:
+            return []  # the message says what is wrong with it
 
     def _lines(self, capture: Capture) -> list[str]:
         if capture.size == 0:

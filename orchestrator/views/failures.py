@@ -6,6 +6,7 @@ Promise: memory and the lines at the end are bounded, however many items fail. N
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -24,7 +25,7 @@ _MOST_REASONS = 100
 
 _MOST_NAMES = 3
 _SHORTEST_NAME = 3
-"""Characters: a shorter name stands in other words, too."""
+"""Characters: a shorter name stands in other words, too, and may be an exit code."""
 _INDENT = "       "
 
 WHOLE_RUN = "the run"
@@ -57,8 +58,8 @@ class FailureGroup(msgspec.Struct):
     first: Failure
     count: int = 1
     others: list[Failure] = []
-    is_told: bool = False
-    """Whether the lines of one of them were told as it happened."""
+    told: str | None = None
+    """The item whose lines were told as it happened."""
 
 
 class FailureGroups:
@@ -93,12 +94,12 @@ class FailureGroups:
     def lines_at_once(self, group: FailureGroup, failure: Failure, shared: str = "") -> Iterator[str]:
         """What tells of a failure of this group as it happens: why, of the first that fails so. `shared` ends the line."""
         line = f"{STATUS_WORDS['failed']} {title(failure.item, failure.label)} "
-        if group.is_told and failure.tail:
-            yield f"{line}{_why(failure)}{shared} (like {group.first.item})"
+        if group.told is not None and failure.tail:
+            yield f"{line}{_why(failure)}{shared} (like {group.told})"
         elif failure.tail and self._tails_told >= MOST_TAILS:
             yield f"{line}{_why(failure, with_reason=True)}{shared}"
         else:
-            group.is_told = True
+            group.told = failure.item
             self._tails_told += bool(failure.tail)
             yield f"{line}{_why(failure)}{shared}"
             yield from tail_lines(failure.tail)
@@ -108,8 +109,8 @@ def failure_lines(groups: Sequence[FailureGroup], count: int) -> Iterator[str]:
     """The failures by their reasons. `count`: how many items failed in all."""
     for group in groups[:MOST_FAILURES]:
         first = group.first
-        yield f"{STATUS_WORDS['failed']} {title(first.item, first.label)}: {_why(first, with_reason=group.is_told)}"
-        if not group.is_told:
+        yield f"{STATUS_WORDS['failed']} {title(first.item, first.label)}: {_why(first, with_reason=group.told is not None)}"
+        if group.told is None:
             yield from tail_lines(first.tail)
         yield from (f"{_INDENT}{line}" for line in _others_words(group))
     yield from more_lines(groups, count)
@@ -166,8 +167,11 @@ _PASSING = lazy_pattern(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?= ?(?:ms|s|seconds?)\b)"
 
 def _likeness(failure: Failure) -> tuple[str, ...]:
     """The same for items that failed alike: what tells one of them from the others is taken out."""
-    names = [each for each in (failure.label, failure.item) if each is not None and len(each) >= _SHORTEST_NAME]
-    texts = (failure.message, *failure.tail)
-    for name in names:
-        texts = tuple(text.replace(name, "{}") for text in texts)
+    texts = [failure.message, *failure.tail]
+    for name in filter(None, (failure.label, failure.item)):
+        if len(name) >= _SHORTEST_NAME:
+            texts = [text.replace(name, "{}") for text in texts]
+        elif any(name in text for text in texts[1:]):
+            word = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
+            texts[1:] = [word.sub("{}", text) for text in texts[1:]]
     return tuple(_PASSING.sub("#", text) for text in texts)

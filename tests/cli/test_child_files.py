@@ -20,7 +20,7 @@ continue_on_error = true
 CHILD = """
 inputs.word = ""
 [jobs.work]
-shell = "test {{ inputs.word }} = a"
+shell = "test {{ inputs.word }} = a || { echo no a here >&2; exit 1; }"
 [jobs.last]
 needs = ["work"]
 command = ["echo", "{{ inputs.word }}"]
@@ -56,7 +56,7 @@ def test_child_runs_are_named_with_their_parents_and_go_with_them(run_cli: RunCl
     assert sorted(shown[2:]) == ["  r.go.0", "  r.go.1"]
     status = run_cli("status").stdout
     assert "child run of go:1: r.go.1 is failed" in status
-    assert "FAILED go:1 b: child run r.go.1 failed: work: exit code 1" in status
+    assert "FAILED go:1 b: child run r.go.1 failed: work: exit code 1\n       | no a here\n" in status
     assert "  child run: r.go.1\n" in run_cli("why", "r", "go:1").stdout
     logs = run_cli("logs", "r", "go:1")
     assert "the work is done by child run r.go.1: orchestrate logs r.go.1" in logs.stderr

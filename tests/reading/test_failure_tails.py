@@ -55,7 +55,7 @@ def failed(child: str = "", **more: Any) -> AttemptEnded:
         ({"stderr": said(f"{BLOCK}refused\n")}, ["[redacted:private key]", "refused"]),
         ({"stderr": said("no such file\n"), "message": "exit code 1: no such file"}, []),
         ({"stderr": said("why\n"), "attempt_class": AttemptClass.OK}, []),
-        ({"stderr": said("why\n"), "child": "r1.go"}, []),
+        ({"stderr": said("why\n"), "child": "gone"}, []),
         (
             {"stderr": said("it went well\n"), "check": said("1 failed\n"), "attempt_class": AttemptClass.CHECK_FAILED},
             ["1 failed"],

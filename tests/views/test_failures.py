@@ -35,6 +35,8 @@ def groups_of(*failures: Failure) -> list[tuple[int, int]]:
         (failure(0, tail=TAIL), failure(1, tail=["ValueError: bad"]), False),
         (failure(0, label="in/a.txt", tail=["in/a.txt:3: no"]), failure(1, label="in/b.txt", tail=["in/b.txt:3: no"]), True),
         (failure(0, tail=["port:0 is bad"]), failure(1, tail=["port:1 is bad"]), True),
+        (failure(0, label="4", tail=["page 4 of 9"]), failure(1, label="51", tail=["page 51 of 9"]), True),
+        (failure(0, "exit code 4", label="4"), failure(1, "exit code 5", label="5"), False),
         (failure(0, label="4", tail=["HTTP 404"]), failure(1, label="5", tail=["HTTP 505"]), False),
         (failure(0, tail=["1 failed in 0.12s"]), failure(1, tail=["1 failed in 3.5s"]), True),
         (failure(0, tail=["<A at 0x7f01>"]), failure(1, tail=["<A at 0x7f99>"]), True),
@@ -104,6 +106,12 @@ def test_the_live_view_tells_why_once_too() -> None:
     text = "\n".join(told_by(LiveView(Outlet(stream), "orchestrate", force=True), stream, 2, tail=TAIL))
     assert text.count("| Traceback") == 1
     assert "FAILED port:1 exit code 1 (like port:0)" in text
+
+
+def test_what_a_failure_is_like_is_the_one_that_was_told_whichever_is_the_first() -> None:
+    groups, late, early = FailureGroups(), failure(7, tail=TAIL), failure(1, tail=TAIL)
+    told = [*groups.lines_at_once(groups.add(late), late), *groups.lines_at_once(groups.add(early), early)]
+    assert told[-1] == "FAILED port:1 exit code 1 (like port:7)"
 
 
 def test_after_many_reasons_each_further_one_has_one_line() -> None:
