@@ -176,6 +176,33 @@ prompt_file = { path = "{{ item }}", template = false }
     assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == ["{{ user.name }} stays", "{% raw %} too"]
 
 
+def test_pages_that_are_made_anew_when_their_source_or_the_template_is_newer(desk: Desk) -> None:
+    """Was, in a Makefile: %.pdf: %.md template.tex; pandoc --template=template.tex -o $@ $<"""
+    desk.programs(pandoc='echo "$4" >> made; cat "$4" "${1#--template=}" > "$3"')
+    desk.files({"text/a.md": "a", "text/b.md": "b", "template.tex": "t"})
+    desk.files({
+        "pages.toml": """
+[jobs.page]
+for_each = { glob = "text/*.md" }
+creates = "out/{{ item | stem }}.pdf"
+sources = ["{{ item }}", "template.tex"]
+command = ["pandoc", "--template=template.tex", "-o", "{{ creates }}", "{{ item }}"]
+""",
+    })  # fmt: skip
+    again = "orchestrate run pages.toml --quiet && cat made && : > made; "
+    older = "touch -d '1 hour ago' out/*.pdf; "
+    done = desk.types(
+        f"{again} {again} touch -d '1 hour' text/a.md; {again} {older} touch -d '2 hours ago' text/*; touch template.tex; {again}"
+    )
+    assert done.returncode == 0, done.stderr
+    made = done.stdout.split()
+    assert (sorted(made[:2]), made[2:3], sorted(made[3:])) == (
+        ["text/a.md", "text/b.md"],
+        ["text/a.md"],
+        ["text/a.md", "text/b.md"],
+    )
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_lines_several_arguments_a_line(desk: Desk) -> None:
     """Was: xargs -P64 -n 100 touch_all < lines"""
