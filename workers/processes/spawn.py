@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..faultpoints import fault_point
 from ..protocol import Start
@@ -46,11 +46,7 @@ class Spawner:
         self._call = SpawnCall(default_signals())
         self._copied: tuple[tuple[int, ...], Sequence[int]] = ((), ())
         self._copies: list[tuple[int, int]] = []
-        self._searched: tuple[str, str | None, bool] | None = None
-        self._places: list[str] = []
-        self._may_keep = False
-        self._found: str | None = None
-        self._found_after = -1
+        self._search = _Search()
 
     def spawn(self, start: Start, argv: list[str], streams: tuple[int, int, int], carried: Sequence[int]) -> int:
         """Start `argv` with the environment of `start`, in the current directory; returns the pid.
@@ -96,23 +92,41 @@ class Spawner:
                     raise
             time.sleep(_PAUSE_WHILE_WRITTEN_SECONDS)
 
-    def _candidates(self, command: str, start: Start) -> Iterator[str]:
-        """Where the command may stand, best first.
+    def _candidates(self, command: str, start: Start) -> Iterable[str]:
+        """Where the command may stand, best first."""
+        if "/" in command or not command:
+            return (command,)
+        # An agent's own program is never one of the folder that it works in, where the attempt before may have put one.
+        is_anywhere = start.env_allowed is None
+        return self._search.candidates((command, self._variables.path_of(start), is_anywhere), start.recorded_through)
+
+
+class _Search:
+    """Looks for programs along PATH.
+
+    Where one was found is remembered for attempts that were sent together: they need nothing of each other, and most folders
+    lack it.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: tuple[str, str | None, bool] | None = None
+        self._places: list[str] = []
+        self._may_remember = False
+        self._found: str | None = None
+        self._found_after = -1
+
+    def candidates(self, wanted: tuple[str, str | None, bool], after: int) -> Iterator[str]:
+        """Where the program may stand, best first. `wanted`: as for `_places_along`; `after`: the last attempt that had ended
+        when this one was sent.
 
         Looked for one by one: mostly the first that is found is the last that anybody asks for.
         """
-        if "/" in command or not command:
-            yield command
-            return
-        # An agent's own program is never one of the folder that it works in, where the attempt before may have put one.
-        searched = (command, self._variables.path_of(start), start.env_allowed is None)
-        if searched != self._searched:
-            self._searched, self._places, self._found = searched, _places_along(*searched), None
+        if wanted != self._wanted:
+            self._wanted, self._places, self._found = wanted, _places_along(*wanted), None
             # A relative one stands somewhere else for the next item.
-            self._may_keep = all(map(os.path.isabs, self._places))
-        # Attempts that were sent together need nothing of each other: most folders lack the program, and are looked into once.
-        if start.recorded_through != self._found_after or not self._may_keep:
-            self._found, self._found_after = None, start.recorded_through
+            self._may_remember = all(map(os.path.isabs, self._places))
+        if after != self._found_after or not self._may_remember:
+            self._found, self._found_after = None, after
         if self._found is not None:
             yield self._found
         found: str | None = None
