@@ -13,7 +13,7 @@ from orchestrator.reading.follower import RunFollower
 from orchestrator.reading.retelling import Retelling
 from orchestrator.store.lines import Line
 from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Record, Reopened, RunEnded, Status
-from orchestrator.views.happenings import Happening
+from orchestrator.views.happenings import Happening, ItemEnded
 
 JOBS = """
 [jobs.port]
@@ -79,6 +79,13 @@ def test_each_step_is_told_once_and_what_came_between_two_looks_as_one() -> None
     assert run.told(ended(2, 2, status=Status.WAITING)) == ["port:2 waiting"]
     assert run.told(ItemSettled(job="port", index=2, status=Status.CANCELLED)) == ["port:2 cancelled"]
     assert run.told(Reopened(job="port", indices=[0])) == ["port {'pending': 1, 'succeeded': 2, 'cancelled': 1}"]
+
+
+def test_why_an_item_failed_is_told_as_its_supervisor_tells_it() -> None:
+    run = Followed(1)
+    run.reader.append(ended(0, status=Status.FAILED, output=b"no heading\n"))
+    run.retelling.begin(slots=1)
+    assert [each.tail for each in run.heard if isinstance(each, ItemEnded)] == [["no heading"]]
 
 
 def test_a_question_is_told_with_its_answer_and_told_again_when_it_is_asked_again() -> None:
