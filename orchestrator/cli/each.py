@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.command("each", cls=EachCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD [ARG | {}]...] [::: ITEM...]...")
 @click.option("--shell", "is_shell", is_flag=True, help="CMD is a command line of a shell; {} is quoted for it.")
+@click.option("--shell-program", metavar="WORDS", help="The shell of --shell: 'bash -euo pipefail -c' (default: /bin/sh -ec).")
 @click.option("-a", "--arg-file", "files", multiple=True, metavar="FILE", help="Items from FILE (-: stdin). Repeatable.")
 @click.option("-0", "--null", "is_nul", is_flag=True, help="Items end with NUL, as of find -print0.")
 @click.option("-d", "--delimiter", metavar="TEXT", help="Items end with TEXT.")
@@ -141,7 +142,10 @@ def command(
 
         text = run_text(job.name, job.form, job.keys)
         request = EachRequest(jobs_text=text, lines=job.values, folder=works_in, options=options, run_id=run_id)
-        return run_each(home, request, listeners)
+        report = run_each(home, request, listeners)
+        if outputs is not None:
+            outputs.follow(report.run_id)
+        return report
 
     try:
         if dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
     pool: str | None = None
     token: str | None = None
     check: str | None = None
+    shell_program: str | None = None
     label: str | None = None
     max_failures: str | None = None
     slots: int | None = None
@@ -148,16 +150,30 @@ def _unescaped(text: str | None) -> str | None:
 
 
 def _option_keys(typed: Typed, meant: Placeholders) -> dict[str, Any]:
+    failures = typed.max_failures
     keys: dict[str, Any] = {
         "timeout": typed.timeout,
         "attempts": typed.attempts,
         "retry": {"delay": typed.retry_delay} if typed.retry_delay is not None else None,
-        "max_failures": typed.max_failures,
+        "max_failures": int(failures) if failures is not None and failures.isdecimal() else failures,
+        "shell_program": _program(typed),
         "pool": typed.pool,
         "token": meant.text(typed.token) if typed.token is not None else None,
         "check": meant.script(typed.check) if typed.check is not None else None,
     }
     return {key: value for key, value in keys.items() if value is not None}
+
+
+def _program(typed: Typed) -> list[str] | None:
+    """The words of the shell that runs a command line. Raises UserError."""
+    if typed.shell_program is None:
+        return None
+    if not typed.is_shell:
+        raise UserError("--shell-program runs the command line of --shell", "give --shell too")
+    try:
+        return shlex.split(typed.shell_program)
+    except ValueError as error:
+        raise UserError(f"--shell-program {typed.shell_program}: {error}", "as: --shell-program 'bash -c'") from error
 
 
 def keeps_going(halt: str) -> bool:

@@ -79,7 +79,7 @@ class Outputs:
         with self._lock:
             match happening:
                 case RunBegan():
-                    self._run_dir = RunDir.of(self._home, happening.run_id)
+                    self.follow(happening.run_id)
                 case ItemStarted() if self._printing.by_line:
                     self._running.begin(self._known(happening))
                 case ItemRetrying() if self._printing.by_line:
@@ -88,6 +88,10 @@ class Outputs:
                     index = self._known(happening)
                     self._ends[index] = happening.attempts
                     self._try(self._print_from, self._first if self._is_in_order else index)
+
+    def follow(self, run_id: str) -> None:
+        """Say which run it is: beside a live view it hears of none, and prints all of it at the end."""
+        self._run_dir = RunDir.of(self._home, run_id)
 
     def refresh(self, now: float) -> None:  # noqa: ARG002 - what is new is seen by looking
         """Print the lines that running items have written since, and answers that were not recorded yet."""

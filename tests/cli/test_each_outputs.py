@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -138,3 +141,17 @@ def test_a_file_that_may_be_the_next_attempts_is_not_read(tmp_path: Path, monkey
     path.write_bytes(b"another's\n")
     assert running.new_lines(3) == b"b\nc\n"
     assert running.end(3) == len(b"a\nb\nc\n")
+
+
+def test_behind_a_live_view_all_is_printed_at_the_end(tmp_path: Path, home: Path) -> None:
+    at_terminal = [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])", sys.executable, "-m", "orchestrator"]
+    told = subprocess.run(
+        [*at_terminal, "each", "--home", str(home), "-j1", "--progress", "always", "echo", ":::", "said a", "said b"],
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert told.stdout.endswith(b"said a\r\nsaid b\r\n")
