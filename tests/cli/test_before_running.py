@@ -111,6 +111,7 @@ def test_plan_as_data(run_cli: RunCli, folder: Path) -> None:
         "workflow": None,
         "lane": "main",
         "pool": None,
+        "devices": [],
         "workspace": "shared",
         "after": "list",
         "error": None,
