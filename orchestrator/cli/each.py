@@ -128,12 +128,16 @@ def command(
         _print_file(job, None if folder is None else works_in, options)
         return 0
     shown = Shown(**view)
+    prints = not (shown.as_json or shown.events or shown.detach)
+    says_how = in_order is not None or is_tagged or line_buffer
+    # Options that would silently mean nothing are refused.
+    if not prints and (says_how or results_folder is not None):
+        raise click.UsageError("with --json, --events or --detach no outputs are printed, nor kept by --results: logs has them")
     # Beside a live view outputs would come at the end: who says how they are to come wants to see them before.
-    if shown.progress == "auto" and not eta and is_terminal() and (in_order is not None or is_tagged or line_buffer):
+    if shown.progress == "auto" and not eta and is_terminal() and says_how:
         shown = msgspec.structs.replace(shown, progress="never")
-    # Where stdout is for JSON, or nobody reads it, `logs` has the outputs.
     outputs = None
-    if not (dry_run or shown.as_json or shown.events or shown.detach):
+    if prints and not dry_run:
         printing = Printing(in_order is not False, is_tagged, by_line=line_buffer, folder=results_folder, is_agent=is_agent)
         outputs = Outputs(invocation.home(is_made=True), printing)
 

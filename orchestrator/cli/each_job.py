@@ -67,6 +67,8 @@ def job_of(typed: Typed) -> EachJob:
     # What -a names comes first, as in parallel.
     sources = [*(SourceWords((file,), are_files=True) for file in typed.files), *sources]
     items = read_items(sources, _reading(typed))
+    if typed.mark == "":
+        raise UserError("-I takes at least one character", "leave it out: {} stands for the item")
     meant = Placeholders(items.form, typed.mark)
     if typed.agent is not None and typed.prompt is not None:
         keys = agent_keys(typed.agent, typed.prompt, meant, model=typed.model)

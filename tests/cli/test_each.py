@@ -247,3 +247,13 @@ def test_a_run_that_lost_its_lines_takes_them_once_more_and_runs_what_had_not_su
         (f"each:{index}", value, "succeeded") for index, value in enumerate("abcd")
     ]
     assert "it has no jobs file that could have changed" in run_cli("resume", "e", "--update", stdin="x\n").stderr
+
+
+def test_items_of_several_values_that_are_lost_cannot_be_taken_from_lines(run_cli: RunCli, home: Path) -> None:
+    assert run_cli("each", "--run-id", "e", "--quiet", "false", ":::", "a", ":::", "b").returncode == 1
+    (home / "runs" / "e" / "items" / "each.jsonl").unlink()
+    told = run_cli("resume", "e", "--update", stdin="a\n")
+    assert (told.returncode, told.stderr.splitlines()[0]) == (
+        2,
+        "orchestrate: run e has lost its items, and each had several values",
+    )
