@@ -31,10 +31,15 @@ def find_own_modules(package: str) -> None:
 
 
 class OwnModules:
-    """What `sys.meta_path` holds. `known`: the code of modules that are not imported yet, where somebody has read it already."""
+    """What `sys.meta_path` holds.
+
+    `known`: the code of modules that are not imported yet, where somebody has read it already. `done`: the names of those that
+    are imported, each behind all that it imports.
+    """
 
     def __init__(self, package: str) -> None:
         self.known: dict[str, CodeType] = {}
+        self.done: list[str] = []
         self._package = package
         self._prefix = f"{package}."
         self._names: dict[str, frozenset[str]] = {}
@@ -55,9 +60,30 @@ class OwnModules:
             file, is_package = f"{folder}/{last}/__init__.py", True
         else:
             return None
-        spec = ModuleSpec(name, _Loader(name, file, self.known), origin=file, is_package=is_package)
+        return self._spec(name, file, is_package)
+
+    def run_known(self, name: str, *, is_package: bool) -> None:
+        """Import a module whose code is known, as Python would, in few of its steps. Its package is imported, and it is not."""
+        file = self.file_of(name, is_package)
+        spec = self._spec(name, file, is_package)
+        module = sys.modules[name] = ModuleType(name)
+        module.__spec__, module.__loader__, module.__package__, module.__file__ = spec, spec.loader, spec.parent, file
+        module.__dict__["__cached__"] = spec.cached
         if spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(f"{folder}/{last}")
+            module.__path__ = spec.submodule_search_locations
+        try:
+            exec(self.known.pop(name), module.__dict__)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
+        self.done.append(name)
+        package, _, last = name.rpartition(".")
+        setattr(sys.modules[package], last, module)
+
+    def _spec(self, name: str, file: str, is_package: bool) -> ModuleSpec:
+        spec = ModuleSpec(name, _Loader(name, file, self), origin=file, is_package=is_package)
+        if spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(file.rpartition("/")[0])
         spec.has_location = True
         spec.cached = _kept_code(file)
         return spec
@@ -72,19 +98,19 @@ class OwnModules:
         below = name.removeprefix(self._prefix).replace(".", "/")
         return f"{self.folder}/{below}/__init__.py" if is_package else f"{self.folder}/{below}.py"
 
-    def imported(self) -> list[str]:
-        """The names of all modules below the package that are imported."""
-        return [name for name in sys.modules if name.startswith(self._prefix)]
-
 
 class _Loader(SourceFileLoader):
-    def __init__(self, fullname: str, path: str, known: dict[str, CodeType]) -> None:
+    def __init__(self, fullname: str, path: str, own: OwnModules) -> None:
         super().__init__(fullname, path)
-        self._known = known
+        self._own = own
+
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        self._own.done.append(module.__name__)
 
     def get_code(self, fullname: str) -> CodeType | None:
         """What is known, or kept and of this source; else as Python does it, which keeps it for the next time."""
-        return self._known.pop(fullname, None) or self._read_code(fullname)
+        return self._own.known.pop(fullname, None) or self._read_code(fullname)
 
     def _read_code(self, fullname: str) -> CodeType | None:
         path = str(self.path)

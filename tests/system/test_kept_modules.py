@@ -8,8 +8,10 @@ import shutil
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 import pytest
 
@@ -157,6 +159,20 @@ def test_functions_come_without_what_is_for_readers_and_all_else_comes_as_it_is(
     assert [line for *_, line in bare.tell.__code__.co_lines()][-1] == [line for *_, line in plain.tell.__code__.co_lines()][-1]
     with pytest.raises(AssertionError, match="nothing to tell"):
         bare.tell(bare()).send(None)
+
+
+def test_only_what_lies_in_a_package_that_imports_it_is_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder
+    looked_for: list[str] = []
+    find_spec = own_modules.OwnModules.find_spec
+
+    def look(finder: own_modules.OwnModules, name: str, *others: Any) -> ModuleSpec | None:
+        looked_for.append(name.removeprefix(f"{PACKAGE}."))
+        return find_spec(finder, name, *others)
+
+    monkeypatch.setattr(own_modules.OwnModules, "find_spec", look)
+    assert together().said == 3
+    assert [name for name in looked_for if name != PACKAGE] == ["more.two"]
 
 
 def test_what_a_process_needed_beside_it_is_in_the_file_from_then_on(read_alone: list[str]) -> None:
