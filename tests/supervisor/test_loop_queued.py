@@ -55,6 +55,14 @@ def test_short_items_are_queued_and_each_runs_once_in_no_more_than_its_slots(sto
     assert sum(each.is_queued for each in stories.records if isinstance(each, Started)) > COUNT / 3
 
 
+def test_queues_are_filled_before_they_run_dry_so_that_few_starts_wait_for_the_supervisor(stories: LoopStories) -> None:
+    stories.run(fan_out(COUNT), end_all)
+    waited = [each.index for each in stories.records if isinstance(each, Started) and not each.is_queued]
+    # Two before anything is known, one for each slot at the end, and a few between where both slots end in one turn.
+    assert len(waited) <= COUNT / 8, waited
+    assert not any(isinstance(each, QueuedReturned) for each in stories.records)
+
+
 def test_each_item_is_told_once_as_started_before_its_end(stories: LoopStories) -> None:
     stories.run(fan_out(COUNT), end_all)
     told = [(type(each).__name__, each.item) for each in stories.heard.told if getattr(each, "item", "") in ITEMS]

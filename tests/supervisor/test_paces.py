@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from drivers.memory_engine import failed, ok
 
+from orchestrator.core.events import Event, MoreAsked, PaceTold
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import AgentAction, CommandAction, Job, Workspace
 from orchestrator.supervisor.paces import Paces, _is_plain
@@ -69,14 +70,40 @@ LONG, SHORT = 1.0, 0.01
 )
 def test_items_are_queued_as_long_as_the_last_ones_were_short(ends: list[float | None], told: list[int]) -> None:
     """`ends`: how long each lasted; None: it failed."""
-    heard: list[int] = []
+    assert [event.queue_length for event in what_is_told(ends, []) if isinstance(event, PaceTold)] == told
+
+
+def what_is_told(ends: list[float | None], flights: list[Any]) -> list[Event]:
+    """While these fly items of the first of two jobs end."""
+    heard: list[Event] = []
     run = SimpleNamespace(
-        jobs=[PLAIN],
+        jobs=[PLAIN, PLAIN],
         jobs_file=SimpleNamespace(run=SimpleNamespace(min_free_memory=None)),
-        happened=lambda *events: heard.extend(event.queue_length for event in events),
+        happened=lambda *events: heard.extend(events),
     )
-    paces = Paces(cast(Any, run), [], 7, is_alone=True)
+    paces = Paces(cast(Any, run), flights, 7, is_alone=True)
     for seconds in ends:
         came_to = failed(1) if seconds is None else msgspec.structs.replace(ok(), duration_seconds=seconds)
         paces.attempt_ended(cast(Any, SimpleNamespace(item=(0, 0))), came_to)
-    assert heard == told
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("flight", "gets_a_queue"),
+    [
+        ({}, True),
+        ({"is_over": True}, False),
+        ({"is_queued": True}, False),
+        # Its worker listens to nobody.
+        ({"is_adopted": True}, False),
+        # It may fail again.
+        ({"start": SimpleNamespace(attempt=2)}, False),
+        ({"item": (1, 3)}, False),
+    ],
+)
+def test_what_runs_alone_gets_a_queue_as_soon_as_it_is_known_that_items_are_short(
+    flight: dict[str, Any], gets_a_queue: bool
+) -> None:
+    plain = {"item": (0, 3), "is_over": False, "is_queued": False, "is_adopted": False, "start": SimpleNamespace(attempt=1)}
+    told = what_is_told([SHORT, SHORT], [SimpleNamespace(**(plain | flight))])
+    assert told == [PaceTold(0, 7), *([MoreAsked((0, 3))] if gets_a_queue else [])]
