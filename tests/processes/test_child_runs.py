@@ -61,7 +61,7 @@ def test_three_files_deep_with_one_slot_one_leaf_works_at_once_and_the_results_c
 def test_a_second_attempt_goes_on_with_the_child_and_runs_only_what_has_not_succeeded(runs: ManyRuns) -> None:
     write_leaf(runs, "test {{ item }} != 1 || test -e tried || { touch tried; exit 7; }")
     write_parent(runs, "attempts = 2\nretry = 0")
-    command = runs.begin("top.toml", "top")
+    command = runs.begin("top.toml", "top", "--progress", "lines")
     runs.assert_exit(command, 0)
     assert "child run top.go failed: leaf:1: exit code 7" in command.stderr
     assert runs.acts("begin") == {"leaf:0": 1, "leaf:1": 2, "leaf:2": 1}
