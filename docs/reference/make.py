@@ -235,9 +235,9 @@ def errors_page() -> str:
         "([exit codes](exit-codes.md)). `…` stands for what differs. Mistakes of a jobs file are told all at once by",
         "`orchestrate check`, each with its place; they are not listed here. What becomes of an item: [classes](classes.md).\n",
     ]
-    found = sorted(
-        {error for path in sorted(SOURCES.rglob("*.py")) for error in _errors_of(path)}, key=lambda each: each[0].lower()
-    )
+    # By the whole of each: a set has another order each time, and the page would differ whoever makes it.
+    errors = {error for path in SOURCES.rglob("*.py") for error in _errors_of(path)}
+    found = sorted(errors, key=lambda each: (each[0].lower(), *each))
     parts += [f"- {_code(message)}{f'<br>{_code(hint)}' if hint else ''}" for message, hint in found]
     return "\n".join([*parts, ""])
 
