@@ -182,7 +182,8 @@ class SupervisorLink:
 
     def _late(self, more: MoreStarts, locks: list[int]) -> Starts | None:
         """What was sent before it was known that all others have ended, if it may begin. Else it is given back."""
-        if locks and self._queue.is_current(more.word):
+        # As before each queued start: what the supervisor has sent by now, or its end, comes first.
+        if locks and not self._poll.poll(0) and self._queue.is_current(more.word):
             return Starts(starts=more.starts, word=more.word, seconds=more.seconds)
         close_all(locks)
         self._queue.add(more)

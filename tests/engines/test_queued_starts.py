@@ -261,6 +261,20 @@ def test_what_is_added_when_all_has_just_ended_begins_all_the_same_under_the_loc
     assert begun(engine) == [0, 1, 2, 3]
 
 
+def test_what_is_added_too_late_does_not_begin_if_it_was_recalled_meanwhile(engine: EngineDriver) -> None:
+    lock = try_take(str(engine.root / "slot.lock"), "", engine.root)
+    assert lock is not None
+    engine.begin(*WELL)
+    assert select.select(engine.engine.sources(), [], [], LIMIT_SECONDS)[0], "its end is told, and not heard"
+    assert engine.worker is not None
+    os.kill(engine.worker.pid, signal.SIGSTOP)
+    engine.add(WELL, locks=HeldLocks((), [lock]))
+    engine.engine.recall()
+    os.kill(engine.worker.pid, signal.SIGCONT)
+    engine.until_told("QueuedReturned", 1)
+    assert begun(engine) == [0]
+
+
 def test_what_is_added_too_late_does_not_begin_if_something_failed_meanwhile(engine: EngineDriver) -> None:
     lock = try_take(str(engine.root / "slot.lock"), "", engine.root)
     assert lock is not None
