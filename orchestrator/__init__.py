@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from orchestrator.reading.run_result import ItemResult, JobResult, Results, RunError, RunResult, RunSelection
     from orchestrator.runs.api import load, read_run, resume, run
     from orchestrator.runs.async_api import resume_async, run_async
+    from orchestrator.runs.handle import Run
+    from orchestrator.runs.mapping import map_items as map  # noqa: A004 (it is called so)
     from orchestrator.system.stop_signals import Stopper
     from orchestrator.views import happenings
 
@@ -25,6 +27,7 @@ __all__ = [
     "JobsFile",
     "JobsFileError",
     "Results",
+    "Run",
     "RunError",
     "RunHeldError",
     "RunResult",
@@ -35,6 +38,7 @@ __all__ = [
     "UserError",
     "happenings",
     "load",
+    "map",
     "read_run",
     "resume",
     "resume_async",
@@ -48,20 +52,24 @@ _MODULES = {
     "jobsfile.model": ("JobsFile",),
     "runs.api": ("load", "read_run", "resume", "run"),
     "runs.callback_listener": ("happenings",),
+    "runs.handle": ("Run",),
     "reading.run_result": ("ItemResult", "JobResult", "Results", "RunError", "RunResult", "RunSelection"),
     "system.stop_signals": ("Stopper",),
 }
+_CALLED_OTHERWISE = {"map": ("orchestrator.runs.mapping", "map_items")}
+"""Inside nothing takes the name of what Python has."""
+
 _MODULE_OF = {name: f"orchestrator.{module}" for module, names in _MODULES.items() for name in names}
 
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        module = _MODULE_OF.get(name)
+        module, inside = _CALLED_OTHERWISE.get(name) or (_MODULE_OF.get(name), name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = globals()[name] = getattr(import_module(module), name)
+        value = globals()[name] = getattr(import_module(module), inside)
         return value
 
     def __dir__():

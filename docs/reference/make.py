@@ -170,9 +170,11 @@ def commands_page() -> str:
     group = orchestrate
     parts = [
         "# Every command\n",
-        "`orchestrate COMMAND --help` prints the same. RUN is the id of a run, a unique prefix of it, or a jobs file (its newest",
-        "run). ITEM is what the output calls it: `port:3`, or `port:a.py`, by its label. Each command takes `--home DIR`: the",
-        "state folder. [Exit codes](exit-codes.md) are the same for all of them.\n",
+        "`orchestrate COMMAND --help` prints the same. RUN is the id of a run, a beginning or an end of it that no other run",
+        "has, a name, or a jobs file (of both the newest run). Left out, or with `--last`, it is the newest run; what changes",
+        "something takes the only run that can be meant, or says which there are. ITEM is what the output calls it: `port:3`,",
+        "`port:a.py` by its label, a label alone where one item has it, or a glob. Each command takes `--home DIR`: the state",
+        "folder. [Exit codes](exit-codes.md) are the same for all of them.\n",
     ]
     for name in COMMANDS:
         command = group.get_command(click.Context(group), name)

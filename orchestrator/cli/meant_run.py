@@ -97,6 +97,9 @@ def run_and_items(
         return Meant(_left_out(invocation, otherwise), ())
     if most is not None and len(given) > most:
         return Meant(invocation.find(given[0]), given[1:])
+    # JOB:INDEX is hardly a run, and nobody waits for a look at all of them.
+    if ":" in given[0] and not os.path.lexists(given[0]):
+        return Meant(_left_out(invocation, otherwise), given, is_left_out=True)
     # The first word is a run if it can be one.
     try:
         named = find_run(invocation.home(), given[0])

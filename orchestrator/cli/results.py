@@ -11,7 +11,7 @@ import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import json_option, output_option, run_argument
-from orchestrator.cli.output import write_to
+from orchestrator.cli.output import is_terminal, write_to
 from orchestrator.errors import UserError
 from orchestrator.store.records import Status
 from orchestrator.system.wording import iso_time
@@ -38,7 +38,13 @@ _SORTS = {
 
 @click.command("results")
 @run_argument
-@click.option("--format", "form", type=click.Choice(["table", "json", "jsonl", "csv"]), default="table", help="Default: table.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "jsonl", "csv", "parquet", "arrow"]),
+    default="table",
+    help="Default: table.",
+)
 @click.option("--fields", metavar="A,B", help="Only these fields, in this order.")
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only the items in this state.")
 @click.option("--rounds", is_flag=True, help="One result a round of a loop (JOB:INDEX#ROUND) instead of one an item.")
@@ -69,6 +75,7 @@ def command(
     Times are ISO 8601 in JSON and CSV; started_at_s and finished_at_s are the same in seconds since the epoch. Secrets are shown
     as [redacted:NAME], as in the logs.
     """
+    from orchestrator.cli.arrow_forms import in_columns
     from orchestrator.cli.result_forms import FORMS
     from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
     from orchestrator.cli.shown_run import open_run_to_show
@@ -97,10 +104,16 @@ def command(
         results = map(partial(_with_reason, reader, FailureTails(reader.run_dir, reader.jobs_file)), results)
     results = map(_for_table if form == "table" else _with_times, results)
     rows = results if chosen == _shown_fields() else ({field: result[field] for field in chosen} for result in results)
-    if raw:
+    redactor = None if raw else redactor_of(reader)
+    # Of a file that is no text no secret can be taken out afterwards.
+    if form in ("parquet", "arrow"):
+        if path is None and is_terminal():
+            raise UserError(f"--format {form} goes into a file or a pipe", f"as in: orchestrate results --format {form} -o FILE")
+        write_to(path, in_columns(form, rows, chosen, redactor))
+        return 0
+    if redactor is None:
         write_to(path, FORMS[form](rows, chosen))
         return 0
-    redactor = redactor_of(reader)
     # A cell of a table is cut: half of a secret would not be found any more.
     if form == "table":
         rows = (without_secrets(row, redactor) for row in rows)

@@ -19,7 +19,7 @@ from orchestrator.reading.run_result import RunResult, run_result
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.runs import commands as runs
 from orchestrator.runs.callback_listener import CallbackListener, OnEvent
-from orchestrator.runs.run_requests import Overlap, ResumeRequest, RunRequest
+from orchestrator.runs.run_requests import Overlap, ResumeRequest, RunRequest, UpdateRequest
 from orchestrator.store.home import home_folder
 from orchestrator.store.known_runs import find_run
 from orchestrator.store.run_dir import RunDir
@@ -91,11 +91,11 @@ def run(
         max_age=max_age,
         overlap=overlap,
     )
-    state = _home(home, is_made=True)
+    state = home_of(home, is_made=True)
     with CallbackListener(on_event, stopper) as listener:
         stops = StopSources(signals=signals, stopper=listener.stopper)
         report = runs.run_file(state, request, Listeners([listener]), stops=stops)
-    return _result(RunDir(state / "runs" / report.run_id), report)
+    return result_of(RunDir(state / "runs" / report.run_id), report)
 
 
 def resume(
@@ -106,6 +106,7 @@ def resume(
     only: Sequence[str] = (),
     limit: int | None = None,
     everything: bool = False,
+    update: bool = False,
     slots: int | None = None,
     keep_going: bool = False,
     fresh: bool = False,
@@ -117,7 +118,8 @@ def resume(
     """Go on with a run, as `orchestrate resume` does: interrupted, pending and failed items run, the succeeded never again.
 
     `run`: an id, a unique prefix of one, a jobs file (its newest run), an earlier result, or None: the newest. `only` and
-    `limit` replace what the run was restricted to, `everything` (--all) lifts it. The rest as of `run`.
+    `limit` replace what the run was restricted to, `everything` (--all) lifts it. `update`: by its jobs file as it is now; items
+    that would do something else run again. The rest as of `run`.
 
     Raises RunHeldError if somebody supervises it, UserError if there is no such run, and what `run` raises.
     """
@@ -125,17 +127,19 @@ def resume(
     if everything and selection != Selection():
         raise ValueError("everything, or only and limit")
     _check_slots(slots)
-    run_dir = _find(run, home)
+    run_dir = find(run, home)
+    chosen = selection if everything or selection != Selection() else None
     request = ResumeRequest(
         options=RunOptions(slots=slots, keep_going=keep_going, fresh=fresh),
         keep_failed=keep_failed,
         rerun_stale=rerun_stale,
-        selection=selection if everything or selection != Selection() else None,
+        selection=chosen,
+        update=UpdateRequest(selection=chosen) if update else None,
     )
     with CallbackListener(on_event, stopper) as listener:
         stops = StopSources(signals=signals, stopper=listener.stopper)
         report = runs.resume_run(run_dir, request, Listeners([listener]), stops=stops)
-    return _result(run_dir, report)
+    return result_of(run_dir, report)
 
 
 def read_run(run: str | RunResult | None = None, *, home: AnyPath | None = None) -> RunResult:
@@ -143,7 +147,7 @@ def read_run(run: str | RunResult | None = None, *, home: AnyPath | None = None)
 
     A run whose supervisor was killed is `interrupted`. Raises UserError (no such run), StateRefusedError.
     """
-    run_dir = _find(run, home)
+    run_dir = find(run, home)
     reader = RunReader.read(run_dir)
     ended = reader.history.ended
     exit_code = int(ExitCode.INTERRUPTED) if ended is None else ended.exit_code
@@ -153,12 +157,14 @@ def read_run(run: str | RunResult | None = None, *, home: AnyPath | None = None)
     return run_result(run_dir, summary, summary["status"], exit_code)
 
 
-def _home(home: AnyPath | None, *, is_made: bool) -> Path:
+def home_of(home: AnyPath | None, *, is_made: bool) -> Path:
+    """The state folder; `is_made`: it is made if it is missing. Raises UserError, StateUnwritableError."""
     return home_folder(None if home is None else os.fspath(home), is_made=is_made)
 
 
-def _find(run: str | RunResult | None, home: AnyPath | None) -> RunDir:
-    return RunDir(Path(run.directory)) if isinstance(run, RunResult) else find_run(_home(home, is_made=False), run)
+def find(run: str | RunResult | None, home: AnyPath | None) -> RunDir:
+    """The run that is meant, as of `resume`. Raises UserError."""
+    return RunDir(Path(run.directory)) if isinstance(run, RunResult) else find_run(home_of(home, is_made=False), run)
 
 
 def _selection(only: Sequence[str], limit: int | None) -> Selection:
@@ -174,5 +180,6 @@ def _check_slots(slots: int | None) -> None:
         raise ValueError(f"slots {slots}: at least 0")
 
 
-def _result(run_dir: RunDir, report: runs.RunReport) -> RunResult:
+def result_of(run_dir: RunDir, report: runs.RunReport) -> RunResult:
+    """What a session came to."""
     return run_result(run_dir, report.summary, report.status, report.exit_code)

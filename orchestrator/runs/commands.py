@@ -112,7 +112,7 @@ def run_file(
         return supervise(launched.store, jobs_file, listeners, session)
 
 
-def run_each(home: Path, request: EachRequest, listeners: Listeners) -> RunReport:
+def run_each(home: Path, request: EachRequest, listeners: Listeners, *, stops: StopSources = SIGNALS) -> RunReport:
     """Run the jobs file that `orchestrate each` made. Raises UserError and its kinds."""
     from orchestrator.jobsfile.load import load_text
 
@@ -126,7 +126,7 @@ def run_each(home: Path, request: EachRequest, listeners: Listeners) -> RunRepor
         lines=request.lines,
         within=agents_item_around(),
     )
-    return _supervise_new(home, new, listeners, SessionOptions(run=request.options, nesting=nesting))
+    return _supervise_new(home, new, listeners, SessionOptions(run=request.options, stops=stops, nesting=nesting))
 
 
 def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunReport:

@@ -46,7 +46,7 @@ class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, Any] = {}
     options: RunOptions = DEFAULT_OPTIONS
     run_id: str | None = None
-    lines: Iterable[str] | None = None
+    lines: Iterable[Any] | None = None
     parent: str | None = None
     within: str
     capsule: str | None = None

@@ -43,7 +43,7 @@ class EachRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What `orchestrate each` was asked for: the jobs file that it made, whose one job `each` runs over `lines`."""
 
     jobs_text: str
-    lines: Iterable[str]
+    lines: Iterable[Any]
     folder: str
     options: RunOptions = DEFAULT_OPTIONS
     run_id: str | None = None

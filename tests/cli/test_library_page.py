@@ -58,6 +58,14 @@ def test_the_program_with_asyncio_drains_when_its_time_is_up(tmp_path: Path) -> 
     assert (ran.stdout, ran.stderr) == ("stopped: interrupted\n", "")
 
 
+@pytest.mark.usefixtures("home")
+def test_the_program_with_values_of_its_own_runs_looks_on_and_tries_again(tmp_path: Path) -> None:
+    ran = run_program(PROGRAMS[3], tmp_path)
+    told = ran.stdout.splitlines()
+    assert (told[0], told[-1], ran.stderr) == ("failed [1, 2, None]", "completed", "")
+    assert (told[1], told[-2]) == ("RunBegan", "RunFinished")
+
+
 @pytest.mark.slow
 def test_the_programs_are_typed_for_who_uses_the_package(tmp_path: Path) -> None:
     for number, text in enumerate(PROGRAMS):

@@ -35,6 +35,7 @@ from orchestrator import (
     run,
     run_async,
 )
+from orchestrator.views.json_lines import with_times
 from orchestrator.workers import faultpoints
 
 FAN = """
@@ -105,8 +106,10 @@ def test_results_are_those_of_the_command_in_item_order(driver: RunDriver, capfd
     assert result.error is not None
     assert (result.error.item, result.error.message) == ("b:1", "exit code 1")
     assert [each.item for each in result.results] == ["a:0", "a:1", "a:2", "b:0", "b:1", "b:2"]
-    assert msgspec.to_builtins(list(result.results)) == driver.ask("results", driver.run_id)
-    summary = msgspec.to_builtins(result)
+    # JSON has times as people read them, too, and of each item in a line why it is no success.
+    items = [with_times({**each, "reason": each["error"]}) for each in msgspec.to_builtins(list(result.results))]
+    assert items == driver.ask("results", driver.run_id)
+    summary = with_times(msgspec.to_builtins(result))
     assert {key: summary[key] for key in summary.keys() - {"exit_code", "directory"}} == driver.ask("status", driver.run_id)
     assert (result.results[-2].status, result.results[1:3][1].output, len(result.results)) == ("failed", "z", 6)
     assert [each.item for each in result.results.where(job="b", status="failed")] == ["b:1"]

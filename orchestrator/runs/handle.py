@@ -1,0 +1,124 @@
+"""`orchestrator.Run`: a run that a program steers and looks at, whoever supervises it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from orchestrator.control.client import NoSupervisor, ask
+from orchestrator.control.messages import CancelRequest, Reply, RetryRequest
+from orchestrator.errors import UserError
+from orchestrator.reading.item_names import find_items
+from orchestrator.reading.run_reader import RunReader
+from orchestrator.reading.run_result import RunResult
+from orchestrator.runs import commands as runs
+from orchestrator.runs.api import AnyPath, find, read_run
+from orchestrator.runs.retry import failed_or_cancelled, reopen_children
+from orchestrator.store.settings_records import RunOptions
+from orchestrator.system.locks.holders import is_locked
+from orchestrator.views.happenings import Happening
+from orchestrator.views.listeners import Listeners
+
+_LOOK_SECONDS = 0.2
+
+
+class Run:
+    """`run` as of `resume`. Raises UserError if there is no such run.
+
+    All methods that change something raise UserError if it is declined, and RunHeldError if a supervisor has just begun.
+    """
+
+    def __init__(self, run: str | RunResult | None = None, *, home: AnyPath | None = None) -> None:
+        self._run_dir = find(run, home)
+
+    @property
+    def run_id(self) -> str:
+        """Its id."""
+        return self._run_dir.run_id
+
+    def read(self) -> RunResult:
+        """How it stands now: as `read_run`."""
+        return read_run(self.run_id, home=self._run_dir.home)
+
+    @property
+    def cost(self) -> float | None:
+        """What its agents have cost so far, in dollars; None: none told."""
+        return self.read().cost_usd
+
+    def cancel(self, *items: str) -> None:
+        """End the items that run or wait, for good; without a name the whole run. A run that nobody supervises, too."""
+        chosen = self._items(items) if items else None
+        try:
+            _check(ask(self._run_dir.path, CancelRequest.of(chosen)))
+        except NoSupervisor:
+            runs.cancel_dead_run(self._run_dir, chosen, Listeners([]))
+
+    def retry(
+        self, *items: str, feedback: str = "", model: str | None = None, prompt: str | None = None, slots: int | None = None
+    ) -> RunResult:
+        """Run items one more time, whatever they came to; without a name all that failed or were cancelled.
+
+        A run that goes on runs them beside its others, and this tells how it stands. Any other run is gone on with to its end.
+        """
+        chosen = self._items(items) if items else failed_or_cancelled(self._reader().history)
+        if not chosen:
+            raise UserError(f"run {self.run_id} has no item that failed or was cancelled", "name one")
+        asked = RetryRequest.of(chosen, feedback.strip(), model, prompt)
+        # Child runs first: the item's next attempt resumes its child run, which must have something to run.
+        reopen_children(self._run_dir, chosen)
+        if is_locked(self._run_dir.supervisor_lock):
+            try:
+                _check(ask(self._run_dir.path, asked))
+                return self.read()
+            except NoSupervisor:
+                pass  # it has just ended: recorded once more below, the retry still happens once
+        runs.retry_items(self._run_dir, asked, RunOptions(slots=slots), Listeners([]), asker=None)
+        return self.read()
+
+    def approve(self, gate: str, *, choice: str | None = None, message: str = "") -> None:
+        """Answer a gate (default: the choice that approves). A run that has paused acts on it when it is resumed."""
+        from orchestrator.runs.approvals import answer
+
+        answered = answer(self._reader(), gate, choice, message)
+        if isinstance(answered, Reply):
+            _check(answered)
+
+    async def events(self) -> AsyncIterator[Happening]:
+        """What happens to it from now on, until nobody supervises it; first how it stands, last `RunFinished`.
+
+        It is told from its records: what is not recorded (a wait for a pool, notes) is not told, and of many items that ended
+        between two looks only their number.
+        """
+        import asyncio
+
+        from orchestrator.reading.follower import RunFollower
+        from orchestrator.reading.retelling import Retelling
+        from orchestrator.supervisor.options import slots_of_run
+
+        heard: list[Happening] = []
+        follower = RunFollower(self._run_dir)
+        retelling = Retelling(follower, heard.append)
+        retelling.begin(slots_of_run(follower.reader.history.header.options, follower.reader.jobs_file))
+        goes_on = True
+        while goes_on:
+            goes_on = retelling.look()
+            if not goes_on:
+                retelling.finish()
+            told = [*heard]
+            heard.clear()
+            for each in told:
+                yield each
+            if goes_on:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    def _reader(self) -> RunReader:
+        return RunReader.read(self._run_dir)
+
+    def _items(self, references: tuple[str, ...]) -> list[tuple[str, int]]:
+        reader = self._reader()
+        return list({found: None for each in references for found in find_items(reader, each)})
+
+
+def _check(reply: Reply) -> None:
+    """Raise UserError for what a supervisor declined."""
+    if not reply.ok:
+        raise UserError(reply.message)

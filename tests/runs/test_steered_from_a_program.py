@@ -1,0 +1,47 @@
+"""What a program does with runs by the library, inline: `map`, and `Run`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import orchestrator
+from orchestrator import Run, UserError
+from orchestrator.runs.mapping import toml
+
+VALUES = ["", 'a "b" \\ \n \x7f \x1b ü 🎉', True, 3, -0.5, ["a", [1]], {"a b": {"c": False}}]
+
+
+def test_a_value_is_written_as_toml_reads_it() -> None:
+    for value in VALUES:
+        assert tomllib.loads(f"key = {toml(value)}") == {"key": value}
+    with pytest.raises(TypeError, match="None: a job has texts"):
+        toml([None])
+
+
+def test_a_command_runs_for_each_value_and_a_failure_is_a_result(home: Path, tmp_path: Path) -> None:
+    del home
+    words = ["sh", "-c", 'test "$0" != bad; echo "$0"', "{}"]
+    result = orchestrator.map(words, ["a b", "bad", {"k": 1}], slots=0, keep_going=True, folder=tmp_path)
+    assert [each.output for each in result.results] == ["a b", "bad", '{"k": 1}']
+    with pytest.raises(orchestrator.JobsFileError, match="mistake"):
+        orchestrator.map(None, ["x"], slots=0, attemps=3)
+    told = orchestrator.map("echo {{ item.x }}; exit {{ item.code }}", [{"x": "$HOME", "code": 1}], slots=0)
+    assert (told.status, Run(told).cost) == ("failed", None)
+    with pytest.raises(UserError, match="has no item 'other'"):
+        Run(told).retry("other")
+
+
+def test_a_gate_is_answered_and_a_run_cancelled(home: Path, tmp_path: Path) -> None:
+    del home
+    (tmp_path / "gate.toml").write_text('run.slots = 0\n[jobs.ask]\ngate = "go?"\n')
+    paused = orchestrator.run(tmp_path / "gate.toml")
+    Run(paused).approve("ask", message="well")
+    with pytest.raises(UserError, match="is answered already"):
+        Run(paused).approve("ask", choice="reject")
+    assert orchestrator.resume(paused).status == "completed"
+    other = Run(orchestrator.run(tmp_path / "gate.toml"))
+    other.cancel()
+    assert other.read().status == "cancelled"
