@@ -192,7 +192,7 @@ output = "json"
     (tmp_path / "ended-4").touch()
     assert run_cli("run", "jobs.toml", "-j5").returncode == 1
     told = results(run_cli)
-    ended = sorted((each for each in told if each["job"] == "go"), key=lambda each: each["finished_at"])
+    ended = sorted((each for each in told if each["job"] == "go"), key=lambda each: each["finished_at_s"])
     assert [each["item"] for each in ended] == ["go:3", "go:2", "go:1", "go:0"]
     assert outputs(told, "told") == [
         {
