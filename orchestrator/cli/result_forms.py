@@ -8,23 +8,26 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from orchestrator.reading.large_output import LargeOutput
+from orchestrator.reading.many_results import PlainResult
 from orchestrator.store.source_file import BLOCK_BYTES
 from orchestrator.system.wording import at_time, harmless_json, lasting, shown
-from orchestrator.views.json_lines import append_json, harmless_lines, json_line
+from orchestrator.views.json_lines import append_json, encode_lines, harmless_lines, json_line
 from orchestrator.views.tables import aligned
 
 Row = dict[str, Any]
 """The fields of one result, in the order in which they are shown. Its `output` may be a `LargeOutput`."""
 
 _CELL_WIDTH = 60
+_TOGETHER = 64
+"""So many plain results are encoded at once."""
 
 
-def as_json(rows: Iterable[Row], _fields: list[str]) -> Iterator[bytes]:
+def as_json(rows: Iterable[Row | PlainResult], _fields: list[str]) -> Iterator[bytes]:
     """One list, a result a line."""
     return _objects(rows, b"[\n", b",\n", b"\n]\n", b"[]\n")
 
 
-def as_jsonl(rows: Iterable[Row], _fields: list[str]) -> Iterator[bytes]:
+def as_jsonl(rows: Iterable[Row | PlainResult], _fields: list[str]) -> Iterator[bytes]:
     """An object a line."""
     return _objects(rows, b"", b"\n", b"\n", b"")
 
@@ -64,7 +67,7 @@ def as_table(rows: Iterable[Row], fields: list[str]) -> Iterator[bytes]:
     return (line.encode("utf-8", "backslashreplace") + b"\n" for line in aligned([field.upper() for field in fields], cells))
 
 
-FORMS: dict[str, Callable[[Iterable[Row], list[str]], Iterator[bytes]]] = {
+FORMS: dict[str, Callable[[Iterable[Any], list[str]], Iterator[bytes]]] = {
     "json": as_json,
     "jsonl": as_jsonl,
     "csv": as_csv,
@@ -72,16 +75,27 @@ FORMS: dict[str, Callable[[Iterable[Row], list[str]], Iterator[bytes]]] = {
 }
 
 
-def _objects(rows: Iterable[Row], first: bytes, between: bytes, last: bytes, nothing: bytes) -> Iterator[bytes]:
+def _objects(rows: Iterable[Row | PlainResult], first: bytes, between: bytes, last: bytes, nothing: bytes) -> Iterator[bytes]:
     """Each row as a JSON object, with this before the first, between two, and behind the last; `nothing` if there is none.
 
-    In blocks that end with `between`: memory grows with no more than one row.
+    In blocks that end with `between`, of which all rows but one that were taken are written: memory grows with no more than
+    one row, or some that are plain.
     """
     buffer = bytearray()
     before = first
-    for row in rows:
+    for group, is_followed in _in_groups(rows):
         buffer += before
         before = between
+        row = group[0]
+        if isinstance(row, PlainResult):
+            buffer += encode_lines(group)[:-1].replace(b"\n", between)
+            if is_followed:
+                buffer += between
+                before = b""
+                if len(buffer) >= BLOCK_BYTES:
+                    yield harmless_lines(bytes(buffer))
+                    buffer.clear()
+            continue
         is_large = type(row.get("output")) is LargeOutput
         if is_large or len(buffer) >= BLOCK_BYTES:
             yield harmless_lines(bytes(buffer))
@@ -92,6 +106,22 @@ def _objects(rows: Iterable[Row], first: bytes, between: bytes, last: bytes, not
             append_json(row, buffer)
     yield harmless_lines(bytes(buffer))
     yield nothing if before is first else last
+
+
+def _in_groups(rows: Iterable[Row | PlainResult]) -> Iterator[tuple[list[Row | PlainResult], bool]]:
+    """Plain rows some at a time, each other by itself. Of plain ones also whether there are more rows: the next one is taken."""
+    plain: list[Row | PlainResult] = []
+    for row in rows:
+        is_plain = isinstance(row, PlainResult)
+        if plain and (not is_plain or len(plain) == _TOGETHER):
+            yield plain, True
+            plain = []
+        if is_plain:
+            plain.append(row)
+        else:
+            yield [row], False
+    if plain:
+        yield plain, False
 
 
 def _large_object(row: Row) -> Iterator[bytes]:

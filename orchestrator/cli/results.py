@@ -19,6 +19,7 @@ from orchestrator.views.json_lines import TIMES_S
 
 if TYPE_CHECKING:
     from orchestrator.reading.failure_tails import FailureTails
+    from orchestrator.reading.many_results import PlainResult
     from orchestrator.reading.ordered_results import Order
     from orchestrator.reading.run_reader import RunReader
 
@@ -81,6 +82,7 @@ def command(
     from orchestrator.cli.shown_run import open_run_to_show
     from orchestrator.reading.failure_tails import FailureTails
     from orchestrator.reading.item_result import items_seen_as, shown_rounds
+    from orchestrator.reading.many_results import results_to_encode
     from orchestrator.reading.shown_redactor import redactor_of
 
     if as_json:
@@ -94,7 +96,9 @@ def command(
     with_output: Literal["in pieces", False] = "in pieces" if "output" in chosen else False
     if rounds:
         of_items = (shown_rounds(reader, *item, with_output=with_output) for item in items_seen_as(reader))
-        results: Iterable[dict[str, Any]] = itertools.chain.from_iterable(of_items)
+        results: Iterable[Any] = itertools.chain.from_iterable(of_items)
+    elif form in ("json", "jsonl") and chosen == _shown_fields() and status is None and order is None:
+        results = results_to_encode(reader, with_output=with_output)
     else:
         results = _in_order(reader, order, None if status is None else Status(status), with_output=with_output)
     # Chosen by the status that is shown: a gate that asks is shown as waiting, whatever is recorded.
@@ -133,8 +137,14 @@ def _in_order(
     return ordered_results(reader, order, status, with_output=with_output)
 
 
-def _with_reason(reader: RunReader, tails: FailureTails, result: dict[str, Any]) -> dict[str, Any]:
+def _with_reason(reader: RunReader, tails: FailureTails, result: dict[str, Any] | PlainResult) -> dict[str, Any] | PlainResult:
     """The result with `reason`: in one line why it is no success; of a failure the last line that it wrote behind its error."""
+    if not isinstance(result, dict):
+        if result.error is None and result.status != "failed":
+            return result
+        from orchestrator.reading.many_results import as_dict
+
+        result = as_dict(result)
     from orchestrator.views.failures import short_reason
 
     reason = result["error"]
@@ -155,8 +165,11 @@ def _for_table(result: dict[str, Any]) -> dict[str, Any]:
     return result if result["error"] or not notes else {**result, "reason": "; ".join(notes), "error": "; ".join(notes)}
 
 
-def _with_times(result: dict[str, Any]) -> dict[str, Any]:
-    """The result with its times as ISO 8601, and as numbers behind all else: as `with_times`, in the dictionary itself."""
+def _with_times(result: dict[str, Any] | PlainResult) -> dict[str, Any] | PlainResult:
+    """The result with its times as ISO 8601, and as numbers behind all else: as `with_times`, in the result itself."""
+    if not isinstance(result, dict):
+        result.started_at, result.finished_at = iso_time(result.started_at_s), iso_time(result.finished_at_s)
+        return result
     started, finished = result["started_at"], result["finished_at"]
     result["started_at"], result["finished_at"] = iso_time(started), iso_time(finished)
     result["started_at_s"], result["finished_at_s"] = started, finished

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.cli.result_forms import Row, text_in_table
 from orchestrator.reading.large_output import LargeOutput
+from orchestrator.reading.many_results import PlainResult
 from orchestrator.store.source_file import BLOCK_BYTES
 from orchestrator.system.redaction import Redactor
 from orchestrator.views.json_lines import TIMES, TIMES_S, json_line
@@ -26,23 +27,23 @@ def without_secrets(row: Row, redactor: Redactor) -> Row:
 
 
 class WatchedRows:
-    """Rows with these fields, and what of those that were taken since may hold a secret."""
+    """Rows with these fields, plain ones with all, and what of those that were taken since may hold a secret."""
 
-    def __init__(self, rows: Iterable[Row], fields: list[str]) -> None:
+    def __init__(self, rows: Iterable[Row | PlainResult], fields: list[str]) -> None:
         self._rows = rows
         # The id of the job is in the name of the item.
         needless = _OUR_WORDS | {"job"} if "item" in fields else _OUR_WORDS
         self._names = [field for field in fields if field not in needless]
         self._values: list[list[Any]] = []
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[Row | PlainResult]:
         if not self._names:
             return (yield from self._rows)
         # The last one, mostly null, twice: of one name alone there would be no tuple.
         values_of = itemgetter(*self._names, self._names[-1])
         for row in self._rows:
             # What is null or empty, and that is most, has nothing to be looked through.
-            self._values.append([*filter(None, values_of(row))])
+            self._values.append([*filter(None, row.texts() if isinstance(row, PlainResult) else values_of(row))])
             yield row
 
     def take_suspects(self, redactor: Redactor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import msgspec
@@ -21,6 +21,7 @@ TIMES_S = tuple(f"{name}_s" for name in TIMES)
 
 _encode = msgspec.json.Encoder().encode
 _encode_into = msgspec.json.Encoder().encode_into
+_encode_many = msgspec.json.Encoder().encode_lines
 
 
 class EventLines:
@@ -84,6 +85,14 @@ def append_json(value: object, buffer: bytearray) -> None:
         _encode_into(value, buffer, -1)
     except UnicodeEncodeError:
         buffer[start:] = json_line(value)[:-1]
+
+
+def encode_lines(values: Sequence[object]) -> bytes:
+    """Each of `values` as JSON on a line of its own. It may drive a terminal, too."""
+    try:
+        return _encode_many(values)
+    except UnicodeEncodeError:
+        return b"".join(map(json_line, values))
 
 
 def harmless_lines(data: bytes) -> bytes:

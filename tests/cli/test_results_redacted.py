@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,17 @@ from orchestrator.cli.result_forms import FORMS, Row
 from orchestrator.cli.results_redacted import WatchedRows, without_secrets_in_blocks
 from orchestrator.reading.item_result import RESULT_FIELDS
 from orchestrator.reading.large_output import LargeOutput
-from orchestrator.reading.many_results import shown_results
+from orchestrator.reading.many_results import PlainResult, as_dict, results_to_encode
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.item_list import write_item_list
 from orchestrator.store.records import ItemsListed
 from orchestrator.store.run_dir import create_run_dir
 from orchestrator.store.run_store import RunStore
 from orchestrator.system.redaction import Redactor
+from orchestrator.views.json_lines import TIMES_S
 
 KEY = "sk-ant-" + "a1B2" * 8
+FIELDS = [*RESULT_FIELDS, "reason", *TIMES_S]
 BLOCK = f"-----BEGIN PRIVATE KEY-----\n{'A' * 64}\n-----END PRIVATE KEY-----"
 
 
@@ -72,6 +75,33 @@ def test_a_large_output_is_looked_through_in_all_blocks_that_it_fills(tmp_path: 
     assert (len(found) > 600_000, KEY.encode() in found, b"[redacted:" in found) == (True, False, True)
 
 
+def plain_result(index: int, label: str) -> PlainResult:
+    nothing = dict.fromkeys(PlainResult.__struct_fields__[:21])
+    told = {"item": f"a:{index}", "job": "a", "index": index, "label": label, "output": "done", "notes": ["é", "\x7f"]}
+    return PlainResult(**{**nothing, **told})
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+@pytest.mark.parametrize(
+    ("count", "others"),
+    [(0, []), (1, []), (1, [0]), (64, []), (65, []), (65, [64]), (130, [0, 1, 64, 129]), (900, [500]), (900, [*range(200, 700)])],
+)
+@pytest.mark.parametrize("secrets", [[], [0, 63, 64, 899]])
+def test_plain_results_are_written_as_others_are(form: str, count: int, others: list[int], secrets: list[int]) -> None:
+    plain = [
+        plain_result(index, KEY if index in secrets else "caf\udce9" if index % 100 == 7 else "x" * 200) for index in range(count)
+    ]
+    as_dicts = [{**as_dict(each), **dict.fromkeys(FIELDS[len(RESULT_FIELDS) :])} for each in plain]
+    expected = Redactor().redact(b"".join(FORMS[form](as_dicts, FIELDS)))
+    watched = WatchedRows([as_dicts[each.index] if each.index in others else each for each in plain], FIELDS)
+    assert b"".join(without_secrets_in_blocks(FORMS[form](watched, FIELDS), watched, Redactor())) == expected
+    assert len(json.loads(expected) if form == "json" else expected.splitlines()) == count
+
+
+def test_what_a_plain_result_says_has_the_names_of_all_results() -> None:
+    assert (*PlainResult.__struct_encode_fields__,) == (*FIELDS,)
+
+
 CALLS_OF_A_RESULT = 30
 """Measured, and a tenth more: from the records of an item to its line of JSON."""
 
@@ -89,7 +119,7 @@ def calls_of_results(home: Path, items: int) -> int:
     reader = RunReader.read(run_dir)
     profile = cProfile.Profile()
     profile.enable()
-    watched = WatchedRows(shown_results(reader, with_output="in pieces"), [*RESULT_FIELDS])
+    watched = WatchedRows(results_to_encode(reader, with_output="in pieces"), [*RESULT_FIELDS])
     chunks = without_secrets_in_blocks(FORMS["jsonl"](watched, []), watched, Redactor())
     line_count = sum(chunk.count(b"\n") for chunk in chunks)
     profile.disable()
