@@ -9,18 +9,17 @@ import ast
 import inspect
 import itertools
 import re
+import runpy
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-from man_page import write_man_page
 
 from orchestrator.attempts.context import JOB_FIELDS, NAMES
 from orchestrator.cli.class_advice import advice_on
 from orchestrator.cli.group import COMMANDS, orchestrate
-from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile import agent_keys, keys
 from orchestrator.jobsfile.json_schema import jobs_file_schema
 from orchestrator.jobsfile.language.path_filters import PATH_FILTERS
@@ -45,8 +44,6 @@ GROUPS = (
 
 SINCE: dict[str, str] = {}
 """`TABLE.KEY` -> the version that brought it; all others were there in 0.1."""
-
-_ERRORS = {each.__name__ for each in (UserError, *UserError.__subclasses__()) if each is not JobsFileError}
 
 _MADE = "<!-- Made by docs/reference/make.py of the code. Change it there, and run that. -->\n\n"
 
@@ -237,17 +234,33 @@ def errors_page() -> str:
         "([exit codes](exit-codes.md)). `…` stands for what differs. Mistakes of a jobs file are told all at once by",
         "`orchestrate check`, each with its place; they are not listed here. What becomes of an item: [classes](classes.md).\n",
     ]
+    trees = [ast.parse(path.read_text("utf-8")) for path in sorted(SOURCES.rglob("*.py"))]
+    names = _names_of_errors(trees)
+    errors = {error for tree in trees for error in _errors_of(tree, names)}
     # By the whole of each: a set has another order each time, and the page would differ whoever makes it.
-    errors = {error for path in SOURCES.rglob("*.py") for error in _errors_of(path)}
     found = sorted(errors, key=lambda each: (each[0].lower(), *each))
     parts += [f"- {_code(message)}{f'<br>{_code(hint)}' if hint else ''}" for message, hint in found]
     return "\n".join([*parts, ""])
 
 
-def _errors_of(path: Path) -> Iterator[tuple[str, str]]:
-    """What each `raise …UserError("…", "…")` of a file says: message and hint."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in _ERRORS and node.args:
+def _names_of_errors(trees: list[ast.Module]) -> set[str]:
+    """`UserError` and all that stands on it, but for the mistakes of a jobs file."""
+    bases = {
+        node.name: {ast.unparse(base) for base in node.bases}
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    names = {"UserError"}
+    while more := {name for name, of in bases.items() if of & names and name not in names}:
+        names |= more
+    return names - {"JobsFileError"}
+
+
+def _errors_of(tree: ast.Module, names: set[str]) -> Iterator[tuple[str, str]]:
+    """What each such error of a file says: message and hint."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in names and node.args:
             message, hint = [*(_said(argument) for argument in node.args[:2]), ""][:2]
             if message.strip("… :"):
                 yield message, hint if hint.strip("… ") else ""
@@ -275,4 +288,4 @@ def _code(text: str) -> str:
 if __name__ == "__main__":
     for file_name, page in pages().items():
         (FOLDER / file_name).write_text(page, "utf-8")
-    write_man_page()
+    runpy.run_path(str(FOLDER / "man_page.py"), run_name="__main__")
