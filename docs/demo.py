@@ -1,4 +1,4 @@
-"""`make demo`: five files, an agent each, two at once; the supervisor is killed in the middle, and the run goes on.
+"""`make demo`: four files, an agent each, two at once; the supervisor is killed in the middle, and the run goes on.
 
 The agent is `demo`, which needs no key, no model and no network. What is printed is what the commands print. With `--svg FILE` it
 is drawn as well, as a picture that moves.
@@ -22,6 +22,7 @@ for_each = { glob = "*.py" }
 agent = "demo"                                # claude, codex, gemini, ...
 prompt = "sleep 2\\nappend {{ item }}: # ported"
 permissions = "edit"
+workspace = "shared"                          # the default; "worktree" gives each a branch of its own
 check = "! grep -n TODO {{ item }}"           # an agent says that it is done; this says whether that is true
 """
 _DEADLINE_SECONDS = 60
@@ -40,14 +41,14 @@ class Demo:
 
     def tell(self) -> None:
         """Play it from the beginning to the end."""
-        for name in "abcde":
+        for name in "abcd":
             (self._folder / f"{name}.py").write_text(f"{name} = 1\n")
         (self._folder / "d.py").write_text("d = 1  # TODO: what is d?\n")
         (self._folder / "jobs.toml").write_text(_JOBS)
         for line in _JOBS.splitlines():
             self._say(f"  {line}")
-        self._say("$ orchestrate run -k -j2 jobs.toml")
-        first = self._start("run", "-k", "-j2", "jobs.toml")
+        self._say("$ orchestrate run -k -j2 --progress lines jobs.toml")
+        first = self._start("run", "-k", "-j2", "--progress", "lines", "jobs.toml")
         ended = 0
         for line in self._printed(first):
             self._say(line)
@@ -57,8 +58,8 @@ class Demo:
                 time.sleep(0.5)
                 os.kill(first.pid, signal.SIGKILL)
         self._say("Killed                                        # kill -9, with agents at work")
-        self._say("$ orchestrate resume")
-        for line in self._printed(self._start("resume")):
+        self._say("$ orchestrate resume --progress lines")
+        for line in self._printed(self._start("resume", "--progress", "lines")):
             self._say(line)
         asked = [path.read_text().count("# ported") for path in sorted(self._folder.glob("*.py"))]
         self._say(f"{len(asked)} files, each edited once: {' '.join(map(str, asked))}")

@@ -236,7 +236,7 @@ def _on_reject(value: Any, place: Place, problems: Problems) -> Any:
 
 def _workspace(value: Any, place: Place, problems: Problems) -> Any:
     if value in _WORKSPACES:
-        return Workspace(kind=value)
+        return Workspace(kind=value, is_said=True)
     if not isinstance(value, dict):
         meant = did_you_mean(value, _WORKSPACES) if isinstance(value, str) else ""
         words = '"shared", "worktree", "copy", "temp" or a table such as { kind = "worktree", base = "main" }'
@@ -262,7 +262,7 @@ def _workspace(value: Any, place: Place, problems: Problems) -> Any:
     compiled = {key: compile_text(text, kind, (*place, key), problems) for key, text, kind in kinds if text is not None}
     if WRONG in compiled.values():
         return WRONG
-    return Workspace(kind=raw.kind, include=tuple(raw.include or ()), keep=raw.keep, **compiled)
+    return Workspace(kind=raw.kind, is_said=True, include=tuple(raw.include or ()), keep=raw.keep, **compiled)
 
 
 def _prompt_file(value: Any, place: Place, problems: Problems) -> Any:

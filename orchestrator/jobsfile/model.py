@@ -109,6 +109,8 @@ class Workspace(msgspec.Struct, frozen=True, kw_only=True):
     """Where an attempt works. `keep`: seconds that a changed workspace stays; None: as long as its run."""
 
     kind: Literal["shared", "worktree", "copy", "temp"] = "shared"
+    is_said: bool = False
+    """The file says so, and it is not only the default."""
     base: Template | None = None
     branch: Template | None = None
     include: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ def warnings_about(jobs_file: JobsFile, shown_path: str) -> list[str]:
             told.tell(
                 ("jobs", job.id),
                 f"up to {job.max_concurrency} of its agents change files in one folder at once;"
-                ' workspace = "worktree" gives each its own, max_concurrency = 1 lets one work at a time',
+                ' workspace = "worktree" gives each its own, "shared" says that this is meant',
             )
         for key, reader in _readers(job):
             meant = "write {{ x | raw }}" if key == "command" else "put it into a shell variable first"
@@ -47,7 +47,7 @@ def _scripts(job: Job) -> Iterator[tuple[str, str]]:
 
 def _edits_at_once(job: Job, slots: int | None) -> bool:
     is_one = job.for_each is None or job.max_concurrency == 1 or slots in (0, 1)
-    return job.is_agent and not is_one and job.workspace.kind == "shared" and job.allowed != "read"
+    return job.is_agent and not is_one and not job.workspace.is_said and job.allowed != "read"
 
 
 def _readers(job: Job) -> Iterator[tuple[str, str]]:

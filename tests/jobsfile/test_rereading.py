@@ -97,6 +97,7 @@ def test_the_same_holds_for_an_argv_and_for_a_shell_that_reads_its_input() -> No
         ('permissions = "full"\nmax_concurrency = 2', True),
         ('permissions = "edit"\nmax_concurrency = 1', False),
         ('workspace = "worktree"', False),
+        ('workspace = "shared"\npermissions = "edit"', False),
         ("", False),
     ],
 )
