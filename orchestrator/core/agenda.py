@@ -86,6 +86,10 @@ class Agenda(msgspec.Struct):
     """In a halted run: jobs that will never move again. See `resting`."""
     low: list[tuple[int, int]] = msgspec.field(default_factory=list)
     """Items (job, index) that run with little queued behind them: more may be, if that is decided with this event."""
+    growing: set[int] = msgspec.field(default_factory=set)
+    """Jobs whose lists still grow. See `growing`."""
+    cut: set[int] = msgspec.field(default_factory=set)
+    """Jobs whose lists grew, and were not read to their end: they fail once nothing of them is left."""
     backoffs: list[tuple[float, int]] = msgspec.field(default_factory=list)
     """Heap of (due, job): when an item of a job's `backoff` is due. Entries may be stale, none is missing."""
     failed_before: dict[int, bool] = msgspec.field(default_factory=dict)

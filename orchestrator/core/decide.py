@@ -31,10 +31,12 @@ from orchestrator.core.events import (
     ChildAnswered,
     Event,
     GateTold,
+    ItemsAdded,
     ItemsListed,
     ItemsReopened,
     JoinEnded,
     LeftAlone,
+    ListEnded,
     ListingFailed,
     ListingPutOff,
     MoreAsked,
@@ -104,6 +106,8 @@ def decide(state: RunState, event: Event, now: float) -> list[Decision]:
             | StartReturned()
             | MoreAsked()
             | PaceTold()
+            | ItemsAdded()
+            | ListEnded()
         ):
             _told(state, event, now, decisions)
         case TimePassed():
@@ -123,7 +127,18 @@ def next_wake(state: RunState) -> float | None:
 
 def _told(
     state: RunState,
-    event: SlotFreed | ResourceFreed | VerdictShared | JoinEnded | AccountTold | StartReturned | MoreAsked | PaceTold,
+    event: (
+        SlotFreed
+        | ResourceFreed
+        | VerdictShared
+        | JoinEnded
+        | AccountTold
+        | StartReturned
+        | MoreAsked
+        | PaceTold
+        | ItemsAdded
+        | ListEnded
+    ),
     now: float,
     decisions: list[Decision],
 ) -> None:
@@ -147,6 +162,10 @@ def _told(
             state.agenda.low.append(item)
         case PaceTold(order, queue_length):
             state.jobs[order].queue_length = queue_length
+        case ItemsAdded() | ListEnded():
+            from orchestrator.core.growing import take_in_growth  # few runs have a list that grows
+
+            take_in_growth(state, event, decisions)
         case unknown:
             assert_never(unknown)
 
@@ -162,6 +181,10 @@ def _items_listed(state: RunState, listed: ItemsListed, decisions: list[Decision
     wake_watchers(state, job)
     if job.is_cancelled_ahead:
         cancel_item(state, job, 0, decisions)
+    if listed.is_growing:
+        from orchestrator.core.growing import begin_growing
+
+        begin_growing(state, job)
     begin_job(state, job, decisions)
 
 

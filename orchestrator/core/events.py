@@ -47,13 +47,31 @@ class RunOpened(msgspec.Struct, frozen=True):
 
 
 class ItemsListed(msgspec.Struct, frozen=True):
-    """The item list of a job is recorded durably. `restored`: what its items are, if it was listed before the run was updated."""
+    """The item list of a job is recorded durably. `restored`: what its items are, if it was listed before the run was updated.
+
+    `is_growing`: these are the first of them, and others may be added, until `ListEnded`.
+    """
 
     job: int
     count: int
     chosen: tuple[range, ...] | None = None
     """The items that are selected, in order; None: all."""
     restored: RestoredJob | None = None
+    is_growing: bool = False
+
+
+class ItemsAdded(msgspec.Struct, frozen=True):
+    """A list that grows has so many items more, which are recorded durably."""
+
+    job: int
+    count: int
+
+
+class ListEnded(msgspec.Struct, frozen=True):
+    """A list that grew has all its items. Not `is_whole`: the others could not be read."""
+
+    job: int
+    is_whole: bool = True
 
 
 class ListingFailed(msgspec.Struct, frozen=True):
@@ -243,6 +261,8 @@ class TimePassed(msgspec.Struct, frozen=True):
 Event = (
     RunOpened
     | ItemsListed
+    | ItemsAdded
+    | ListEnded
     | ListingFailed
     | ListingPutOff
     | StartDeclined

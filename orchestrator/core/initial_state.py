@@ -85,15 +85,15 @@ def list_items(job: JobState, count: int, chosen: Sequence[range] | None = None)
     job.is_listed = True
     job.unfinished = sum(map(len, ranges))
     job.skipped = job.unselected = count - job.unfinished
-    _set_failures_allowed(job)
+    set_failures_allowed(job, job.unfinished)
 
 
-def _set_failures_allowed(job: JobState) -> None:
+def set_failures_allowed(job: JobState, judged: int) -> None:
+    """How many of so many items of the job may fail."""
     if job.rules.max_failures is not None:
         job.failures_allowed = job.rules.max_failures
     elif job.rules.max_failures_percent is not None:
         # The tiny share keeps 18.4% of 375 at 69: in floats it is 68.99999999999999.
-        judged = len(job.items) - job.unselected - job.gone
         job.failures_allowed = int(judged * job.rules.max_failures_percent / 100 + 1e-9)
 
 
@@ -103,6 +103,8 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
     A job that still has something to do stays blocked: what it needs may run again, and comes first.
     """
     job.gone = past.gone
+    if past.is_cut:
+        state.agenda.cut.add(job.rules.order)
     if past.costs is not None:
         take_over_costs(state, job, past.costs)
     # Count all items as unfinished first: `count_end` takes each that has ended off again.
@@ -110,7 +112,7 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
     job.is_listed = True
     job.unfinished = len(job.items)
     job.unselected = past.unselected
-    _set_failures_allowed(job)
+    set_failures_allowed(job, len(job.items) - job.unselected - job.gone)
     job.tries = {index: Tries(number=number) for index, number in past.attempts.items()}
     # Attempts whose workers live run on, in their slots and by their accounts, as if this supervisor had started them.
     for adopted in past.adopted:

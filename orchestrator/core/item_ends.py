@@ -83,6 +83,12 @@ def halt_run(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
                 end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
 
 
+def stop_job(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+    """Let no further item of the job start: more of them failed than may."""
+    job.is_stopped = True
+    end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
+
+
 def end_waiting_items(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
     """End every item of a job that waits to be started (for a backoff, a slot, a choice, …): it will not start any more.
 
@@ -151,7 +157,6 @@ def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[D
     """A failure stops its job (one more than `max_failures`), or halts the run, or is tolerated."""
     if job.rules.limits_failures:
         if job.failed > job.failures_allowed and not job.is_stopped:
-            job.is_stopped = True
-            end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
+            stop_job(state, job, decisions)
     elif not job.rules.tolerates_failures:
         halt_run(state, ref, decisions)

@@ -69,7 +69,7 @@ def close_jobs(state: RunState, decisions: list[Decision]) -> None:
             if order in state.agenda.changed:
                 continue
             job = state.jobs[order]
-            close_job(state, job, _closing_phase(job), decisions)
+            close_job(state, job, _closing_phase(state, job), decisions)
 
 
 def begin_job(state: RunState, job: JobState, decisions: list[Decision]) -> None:
@@ -103,6 +103,11 @@ def finish_run(state: RunState, decisions: list[Decision]) -> None:
     review(state)
     if state.agenda.moving or any(has_money(state, state.jobs[order]) for order in state.agenda.wanting):
         return
+    if state.agenda.growing:
+        from orchestrator.core.growing import are_awaited  # few runs have a list that grows
+
+        if are_awaited(state):
+            return
     # A wrong rule would show here as a run that waits for ever: better to say so.
     if not _may_end(state):
         raise AssertionError("nothing runs and nothing can start, but the run has not ended")
@@ -174,9 +179,9 @@ def _is_judged(rules: JobRules, need: JobState) -> bool:
     return rules.has_own_when and (need.phase is not Phase.FAILED or need.rules.order in rules.judged)
 
 
-def _closing_phase(job: JobState) -> Phase:
+def _closing_phase(state: RunState, job: JobState) -> Phase:
     """What the job has come to. Items that are no longer in the list (`gone`) count for nothing."""
-    if job.is_stopped:
+    if job.is_stopped or job.rules.order in state.agenda.cut:
         return Phase.FAILED
     if job.failed and not job.rules.limits_failures:
         return Phase.FAILED
@@ -228,7 +233,7 @@ def _error(state: RunState) -> ItemRef | None:
     failed = next((job for job in state.jobs if job.phase is Phase.FAILED), None)
     if failed is None:
         return None
-    # A failed job without a failed item could not be listed: its first item stands for it.
+    # A failed job without a failed item could not be listed, or not to its end: its first item stands for it.
     return failed.rules.order, next((index for index, item in enumerate(failed.items) if isinstance(item, Failed)), 0)
 
 

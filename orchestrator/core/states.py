@@ -115,8 +115,7 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     has_own_when: bool = False
     judged: tuple[int, ...] = ()
     """Jobs that its own `when` tells of: whether it runs although they failed is for it to say."""
-    is_single: bool = False
-    """Without `for_each`: one item."""
+    is_single: bool = False  # without `for_each`: one item
     max_concurrency: int | None = None
     lane: Literal["main", "fast"] = "main"
     pool: str | None = None
@@ -396,5 +395,6 @@ class RestoredJob(msgspec.Struct, frozen=True):
     """How many of the skipped ones are so because they were not selected."""
     gone: int = 0
     """How many of the skipped ones are no longer in the list."""
+    is_cut: bool = False  # its list grew, and was not read to its end
     costs: Costs | None = None
     """What its attempts have cost so far."""

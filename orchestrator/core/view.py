@@ -87,6 +87,15 @@ class CoreView:
         """Whether the job has its items."""
         return self._state.jobs[order].is_listed
 
+    def ended_count(self, order: int) -> int:
+        """How many items of the job have ended."""
+        job = self._state.jobs[order]
+        return len(job.items) - job.unfinished
+
+    def is_cut(self, order: int) -> bool:
+        """Whether the list of the job grew, and was not read to its end."""
+        return order in self._state.agenda.cut
+
     def is_over(self, order: int) -> bool:
         """Whether no item of the job will start any more under this supervisor."""
         return scheduling.is_over(self._state, self._state.jobs[order])

@@ -152,6 +152,8 @@ class Contest:
             actions += [self.tell_account] * 6
         if run.to_list:
             actions += [self.list_job] * 3
+        if any(job.is_growing for job in self.model.jobs):
+            actions += [self.grow_list] * 3
         if run.not_durable:
             actions += [self.make_durable] * 3
         if run.held_slots:
@@ -267,8 +269,24 @@ class Contest:
         job_id = data.draw(st.sampled_from(self.run.to_list))
         if data.draw(st.integers(0, 9)) == 9:
             self.run.fail_listing(job_id)
+        elif self.grows(job_id) and data.draw(st.booleans()):
+            self.run.begin_list(job_id, data.draw(st.integers(0, 2)))
         else:
             self.run.list_items(job_id)
+
+    def grows(self, job_id: str) -> bool:
+        """Whether the list of the job may grow: its job stands alone with its items."""
+        rules = self.rules[self.run.orders[job_id]]
+        is_alone = not (rules.needs or rules.chain or rules.is_single or rules.is_gate or self.run.chosen)
+        return is_alone and not any(rules.order in other.chain for other in self.rules)
+
+    def grow_list(self, data: st.DataObject) -> None:
+        """Also after its job is over: what was read before comes then."""
+        job_id = data.draw(st.sampled_from([job.rules.id for job in self.model.jobs if job.is_growing]))
+        if data.draw(st.integers(0, 2)):
+            self.run.add_items(job_id, data.draw(st.integers(1, 3)))
+        else:
+            self.run.end_list(job_id, is_whole=data.draw(st.integers(0, 3)) > 0)
 
     def make_durable(self, data: st.DataObject) -> None:
         """The journal's groups become durable in order."""
@@ -314,6 +332,10 @@ class Contest:
                 run.make_durable()
             elif run.running:
                 run.succeed(next(iter(run.running)))
+            elif growing := [
+                job.rules.id for job in self.model.jobs if job.is_growing and not self.model.is_over(job.rules.order)
+            ]:
+                run.end_list(growing[0])
             elif self.model.posing or (self.model.is_attended and self.gates_asking()):
                 run.choose(self.gates_asking()[0], GateEnd.APPROVED)
             elif run.joining:
@@ -343,7 +365,7 @@ class Contest:
         if error is not None and status != "interrupted":
             order, index = self.run.ref(error)
             items = self.run.state.jobs[order].items
-            assert not items or items[index] in (FAILED, CANCELLED)
+            assert not items or items[index] in (FAILED, CANCELLED) or self.model.jobs[order].is_cut
         event(f"status {status}")
 
 

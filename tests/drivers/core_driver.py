@@ -37,10 +37,12 @@ from orchestrator.core.events import (
     Event,
     GateEnd,
     GateTold,
+    ItemsAdded,
     ItemsListed,
     ItemsReopened,
     JoinEnded,
     LeftAlone,
+    ListEnded,
     ListingFailed,
     MoreAsked,
     OutcomesDurable,
@@ -267,6 +269,17 @@ class CoreDriver:
     def list_items(self, job_id: str) -> None:
         self.to_list.remove(job_id)
         self.feed(ItemsListed(self.orders[job_id], self.counts.get(job_id, 1), self.chosen.get(job_id)))
+
+    def begin_list(self, job_id: str, count: int = 0) -> None:
+        """These are the first items of the job, and others may come."""
+        self.to_list.remove(job_id)
+        self.feed(ItemsListed(self.orders[job_id], count, is_growing=True))
+
+    def add_items(self, job_id: str, count: int) -> None:
+        self.feed(ItemsAdded(self.orders[job_id], count))
+
+    def end_list(self, job_id: str, *, is_whole: bool = True) -> None:
+        self.feed(ListEnded(self.orders[job_id], is_whole=is_whole))
 
     def fail_listing(self, job_id: str) -> None:
         self.to_list.remove(job_id)

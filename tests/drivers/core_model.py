@@ -98,9 +98,9 @@ class Model(ModelEvents):
             assert job.words is not None
             if self.is_stopped(order):
                 job.phase = "failed"
-            elif not VERDICTS.issuperset(job.words):
+            elif job.is_growing or not VERDICTS.issuperset(job.words):
                 continue
-            elif "failed" in job.words and not self.is_limited(order):
+            elif job.is_cut or ("failed" in job.words and not self.is_limited(order)):
                 job.phase = "failed"
             elif "cancelled" in job.words:
                 job.phase = "cancelled"

@@ -19,7 +19,14 @@ class ModelEvents(ModelState):
             case events.RunOpened():
                 self.is_open = True
             case events.ItemsListed(order, count, chosen):
+                self.jobs[order].is_growing = event.is_growing
                 self.listed(self.jobs[order], count, chosen)
+            case events.ItemsAdded(order, count):
+                self.jobs[order].words = [*(self.jobs[order].words or []), *["pending"] * count]
+            case events.ListEnded(order, is_whole):
+                self.jobs[order].is_growing, self.jobs[order].is_cut = False, not is_whole
+                if self.is_stopped(order):
+                    self.interrupt(self.refs(order, "waiting"))
             case events.ListingFailed(order):
                 self.jobs[order].has_failed_listing = True
                 self.jobs[order].phase = "failed"

@@ -26,6 +26,9 @@ class ModelJob:
     """So many of its items were left out when it was listed."""
     unselected: int = 0
     """And so many in all, with those that were found out later."""
+    is_growing: bool = False
+    is_cut: bool = False
+    """Its list grew, and not to its end."""
 
 
 @dataclass
@@ -111,6 +114,7 @@ class ModelState:
             model.jobs[order].words = words
             model.had_attempts |= {(order, index) for index in past.attempts}
             model.jobs[order].unchosen = model.jobs[order].unselected = past.unselected
+            model.jobs[order].is_cut = past.is_cut
             model.durable |= {(order, index) for index, word in enumerate(words) if word in VERDICTS}
             if VERDICTS.issuperset(words):
                 model.jobs[order].phase = "open"
@@ -146,7 +150,7 @@ class ModelState:
         if rules.max_failures is not None:
             return failed > rules.max_failures
         assert rules.max_failures_percent is not None
-        return failed * 100 > rules.max_failures_percent * (len(job.words) - job.unchosen)
+        return not job.is_growing and failed * 100 > rules.max_failures_percent * (len(job.words) - job.unchosen)
 
     def is_cleanup(self, order: int) -> bool:
         return self.rules[order].when_word is not None
@@ -263,6 +267,8 @@ class ModelState:
         if any(ref[0] == order for ref in self.posing):
             return True
         if self.is_attended and self.rules[order].is_gate and any(ref[0] == order for ref in self.asking):
+            return True
+        if job.is_growing and not self.is_over(order):
             return True
         return job.phase == "open" and bool(self.startable(order, float("inf")))
 

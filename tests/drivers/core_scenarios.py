@@ -200,5 +200,6 @@ def resumed(draw: Callable[..., Any]) -> Scenario:
         for each in adopted:
             attempts[each.index] = each.attempt
         unselected = draw(st.integers(0, states.count(SKIPPED))) if scenario.chosen else 0
-        scenario.restored[rule.id] = RestoredJob(states, attempts, tuple(adopted), unselected)
+        is_cut = not rule.chain and rarely(draw)
+        scenario.restored[rule.id] = RestoredJob(states, attempts, tuple(adopted), unselected, is_cut=is_cut)
     return scenario
