@@ -172,7 +172,9 @@ def _listing_of(job: JobHistory) -> Iterator[Record]:
         yield JobSpent(job=job.id, spent=job.spending.former, paid_twice=job.spending.paid_twice)
     if job.chosen is not None:
         yield job.chosen
-    if job.count is not None:
+    if job.growing is not None:
+        yield job.growing
+    elif job.count is not None:
         yield ItemsListed(job=job.id, count=job.count, revision=job.list_revision)
     if job.is_outdated:
         yield ListOutdated(job=job.id)

@@ -1,7 +1,8 @@
 """A job's item list: one JSON value a line, in item order, and a last line {"count":N,"crc":C}.
 
-Written once, durably, and never changed: `port:3` means the same value for ever. Reading is lazy: in memory is where each group
-of lines begins, of some hundred bytes on disk.
+Written once, durably, and never changed: `port:3` means the same value for ever. One that grows (`growing_list`) has no last line
+yet: a record tells how far it stands. Reading is lazy: in memory is where each group of lines begins, of some hundred bytes on
+disk.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 from orchestrator.errors import StateRefusedError
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.durable_file import unwritable, write_in_parts
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.source_file import BLOCK_BYTES, SourceFile
 from orchestrator.workers.byte_text import append_json, json_decoder
@@ -82,34 +84,34 @@ def list_in_parts(path: Path, values: Iterable[Any]) -> Generator[None, None, in
                 yield bytes(buffer)
                 buffer.clear()
         crc = zlib.crc32(buffer, crc)
-        buffer += b'{"count":%d,"crc":%d}\n' % (count, crc)
-        yield bytes(buffer)
+        yield bytes(buffer) + last_line(count, crc)
 
     yield from write_in_parts(path, chunks())
     return count
 
 
+def last_line(count: int, crc: int) -> bytes:
+    """The line behind so many items, the lines of which have this CRC-32."""
+    return b'{"count":%d,"crc":%d}\n' % (count, crc)
+
+
 class ItemList:
     """The values at `path`, read from disk one at a time. Raises ListLostError if the file is missing or damaged.
 
-    The file is opened when it is read, by `opened`, which the lists of a run share: a run may have thousands of them.
+    The file is opened when it is read, by `opened`, which the lists of a run share: a run may have thousands of them. `grown`:
+    how far a list stands that grows; its file is its own.
     """
 
-    def __init__(self, path: Path, opened: OpenedFiles | None = None) -> None:
+    def __init__(self, path: Path, opened: OpenedFiles | None = None, grown: ListGrew | None = None) -> None:
         self._path = path
         self._opened = opened or OpenedFiles(1)
         self._count = 0
         self._firsts = array("Q")
         self._offsets = array("Q")
         """Of each group its first item, and where that begins; behind them where the last group ends."""
-        try:
-            self._scan(self._opened.source(path), path)
-        except FileNotFoundError as error:
-            raise ListLostError(f"{path}: missing") from error
-        except ListLostError:
-            raise
-        except StateRefusedError as error:
-            raise ListLostError(error.message) from error
+        self._offsets.append(0)
+        self._crc = 0
+        self._take_in(grown)
 
     def __len__(self) -> int:
         return self._count
@@ -139,23 +141,45 @@ class ItemList:
                 values = []
             yield from values if len(values) == end - first else (self[index] for index in range(first, end))
 
+    def grow(self, grown: ListGrew) -> None:
+        """Take in the items that the list has since. Raises ListLostError: then it is not to be read any more."""
+        self._take_in(grown)
+
     def _lines_of(self, group: int) -> list[bytes]:
         start = self._offsets[group]
         return self._opened.lines(self._path, start, self._offsets[group + 1] - start)
 
-    def _scan(self, source: SourceFile, path: Path) -> None:
+    def _take_in(self, grown: ListGrew | None) -> None:
         """Note where each group begins, and compare the checksum: a value of a damaged list must not reach an item."""
-        # The last line tells count and checksum: without it the list was cut.
+        path = self._path
+        try:
+            source = self._opened.source(path)
+            count, crc, end = self._told(source) if grown is None else (grown.count, grown.crc, grown.size)
+            self._note_groups(source, end)
+            is_whole = not end or source.read(end - 1, 1) == b"\n"
+        except FileNotFoundError as error:
+            raise ListLostError(f"{path}: missing") from error
+        except ListLostError:
+            raise
+        except StateRefusedError as error:
+            raise ListLostError(error.message) from error
+        if self._crc != crc or self._count != count or not is_whole:
+            raise ListLostError(f"{path}: damaged: its checksum does not match")
+
+    def _told(self, source: SourceFile) -> tuple[int, int, int]:
+        """Count, checksum and bytes of the items, as the last line tells them: without it the list was cut."""
         size = source.size()
         last = _LAST_LINE.search(source.read(max(size - _LAST_LINE_BYTES, 0), _LAST_LINE_BYTES))
         if last is None:
-            raise ListLostError(f"{path}: damaged: it is not complete")
+            raise ListLostError(f"{self._path}: damaged: it is not complete")
+        return int(last[1]), int(last[2]), size - len(last[0])
+
+    def _note_groups(self, source: SourceFile, end: int) -> None:
+        """Note the groups from where the last one ended to `end`: a group that was read does not grow."""
+        position = begin = self._offsets.pop()
         # Block by block, since a list may be larger than memory.
-        end = size - len(last[0])
-        crc = position = begin = 0
-        while position < end:
-            block = source.read(position, min(BLOCK_BYTES, end - position))
-            crc = zlib.crc32(block, crc)
+        while position < end and (block := source.read(position, min(BLOCK_BYTES, end - position))):
+            self._crc = zlib.crc32(block, self._crc)
             if position == begin:
                 self._put_group(begin)
             counted = 0
@@ -167,9 +191,6 @@ class ItemList:
             self._count += block.count(b"\n", counted)
             position += len(block)
         self._offsets.append(end)
-        is_whole = not end or source.read(end - 1, 1) == b"\n"
-        if crc != int(last[2]) or self._count != int(last[1]) or not is_whole:
-            raise ListLostError(f"{path}: damaged: its checksum does not match")
 
     def _put_group(self, begin: int) -> None:
         self._firsts.append(self._count)

@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.store.item_columns import ItemColumns
 from orchestrator.store.lines import EndLine, Said, SettledLine, decode_line
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.places import Places, Sources
 from orchestrator.store.records import (
     AttemptEnded,
@@ -57,6 +58,8 @@ class JobHistory:
         """Which of its items are selected; None: all."""
         self.list_revision = 0
         """Which file has the item list (`RunDir.items`)."""
+        self.growing: ListGrew | None = None
+        """How far its list stands, as long as it grows; `count` is then what is known so far."""
         self.is_outdated = False
         """Whether its list is to be evaluated again before anything more of the job starts."""
         self.gone: set[int] = set()
@@ -282,11 +285,13 @@ class JobHistory:
     def _chosen_and_pending(self) -> int:
         return sum(self._items.pending_in(start, end) for start, end in self._ranges)
 
-    def apply(self, record: ItemsListed | ListOutdated | ItemsChosen | ListingFailed | JobSpent | JobClosed) -> None:
+    def apply(self, record: ItemsListed | ListGrew | ListOutdated | ItemsChosen | ListingFailed | JobSpent | JobClosed) -> None:
         """Take in a fact about the job as a whole."""
         match record:
+            case ListGrew():
+                self.count, self.growing = record.count, record
             case ItemsListed():
-                self.count = record.count
+                self.count, self.growing = record.count, None
                 self.list_revision = record.revision
                 self.is_outdated = False
                 self.listing_failed = None

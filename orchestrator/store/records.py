@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.settings_records import BudgetSet, RunOptions, Selection, SlotsSet
 from orchestrator.store.spending_records import JobSpent, Spent
 from orchestrator.workers.protocol import AttemptClass, Outcome
@@ -376,6 +377,7 @@ Fact = (
     | WorkerStarted
     | Selection
     | ItemsListed
+    | ListGrew
     | ItemsChosen
     | ListOutdated
     | ListingFailed

@@ -15,6 +15,7 @@ import msgspec
 from orchestrator.errors import ExitCode
 from orchestrator.store.job_history import JobHistory, tells_more
 from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.places import JOURNAL, Sources
 from orchestrator.store.records import (
     AttemptEnded,
@@ -149,7 +150,7 @@ class RunHistory:
                 self._apply_choice(record)
             case SlotsSet() | BudgetSet() | Selection():
                 self._apply_setting(record)
-            case ItemsListed() | ListOutdated() | ItemsChosen() | ListingFailed() | JobSpent() | JobClosed():
+            case ItemsListed() | ListGrew() | ListOutdated() | ItemsChosen() | ListingFailed() | JobSpent() | JobClosed():
                 self._job(record.job).apply(record)
             case CancelTold() | QueuedBegan() | QueuedReturned():
                 self._apply_motion(record)

@@ -19,11 +19,13 @@ from orchestrator.store.checkpoint import read_head, read_lines
 from orchestrator.store.checkpoint_writer import CheckpointWriter
 from orchestrator.store.durable_file import unwritable, write_durably
 from orchestrator.store.formats import Format, format_of
+from orchestrator.store.growing_list import growth_in
 from orchestrator.store.item_list import ItemList
 from orchestrator.store.job_history import JobHistory
 from orchestrator.store.journal import Journal
 from orchestrator.store.kept_records import open_checkpoint
 from orchestrator.store.lines import JournalHeader
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.places import CHECKPOINT, JOURNAL, Sources
 from orchestrator.store.records import ItemsListed, RunHeader, Status
 from orchestrator.store.refusals import refused
@@ -148,7 +150,7 @@ def _complete(run_dir: RunDir, history: RunHistory) -> list[str]:
         if told <= (past.count or 0):
             continue
         # The items have records, and their list has none: it stands durably before they do.
-        listed = _listed(run_dir, job_id, revision) if known[job_id] else ItemsListed(job=job_id, count=1)
+        listed = _listed(run_dir, job_id, history.header) if known[job_id] else ItemsListed(job=job_id, count=1)
         if listed is not None and listed.count >= told:
             past.apply(listed)
             continue
@@ -163,12 +165,12 @@ def _told(past: JobHistory) -> int:
     return next((index + 1 for index in known if past.attempts(index) or past.status(index) is not Status.PENDING), 0)
 
 
-def _listed(run_dir: RunDir, job_id: str, revision: int) -> ItemsListed | None:
-    """The record of the newest list of the job that stands whole."""
-    for number in range(revision, -1, -1):
+def _listed(run_dir: RunDir, job_id: str, header: RunHeader) -> ItemsListed | ListGrew | None:
+    """The record of the newest list of the job that stands whole; else of one that grew, as far as it stands."""
+    for number in range(header.revision, -1, -1):
         with contextlib.suppress(StateRefusedError):
             return ItemsListed(job=job_id, count=len(ItemList(run_dir.items(job_id, number))), revision=number)
-    return None
+    return growth_in(run_dir.items(job_id, 0), job_id) if header.each else None
 
 
 def _numbers_of_workers(run_dir: RunDir) -> list[int]:

@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable
 
 from orchestrator.core.states import ItemRef
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened, RetryAsked
 from orchestrator.store.run_store import RunStore
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.protocol import AttemptClass
 
-_READ = frozenset({JobClosed, ItemsListed, GateAnswered, Reopened, RetryAsked})
+_READ = frozenset({JobClosed, ItemsListed, ListGrew, GateAnswered, Reopened, RetryAsked})
 """Records of which templates may read."""
 
 
