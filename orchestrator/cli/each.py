@@ -109,10 +109,13 @@ def command(
     value of it, {1.} and so on the same of that value, {#} its number (from 1), {%} the slot that it runs in (from 0).
 
     ::: A B C, behind all else, gives the items themselves; several ::: are combined, :::+ goes in step with the one before it,
-    :::: FILE reads a file. What is printed comes in the order of the items, each whole, as soon as those before it are done.
+    :::: FILE reads a file. Items start while lines of stdin still come. What is printed comes in the order of the items, each
+    whole, as soon as those before it are done.
     """
     view = {name: given.pop(name) for name in Shown.__struct_fields__ if name in given}
-    job = job_of(Typed(**given))
+    # What is asked of all items, or goes on without this process, has all of them first.
+    begins_early = not (only_print or dry_run or view["detach"] or limit is not None)
+    job = job_of(Typed(**given), begins_early=begins_early)
     options = RunOptions(
         slots=given["slots"],
         keep_going=keep_going or (halt is not None and keeps_going(halt)),
@@ -145,7 +148,9 @@ def command(
         from orchestrator.runs.commands import EachRequest, run_each
 
         text = run_text(job.name, job.form, job.keys)
-        request = EachRequest(jobs_text=text, lines=job.values, folder=works_in, options=options, run_id=run_id)
+        request = EachRequest(
+            jobs_text=text, lines=job.values, coming=job.coming, folder=works_in, options=options, run_id=run_id
+        )
         report = run_each(home, request, listeners)
         if outputs is not None:
             outputs.follow(report.run_id)

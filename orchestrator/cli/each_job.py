@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from orchestrator.cli.each_file import agent_keys, command_keys
+from orchestrator.cli.each_lines import coming_stdin
 from orchestrator.cli.each_sources import Reading, read_items
 from orchestrator.cli.each_words import ItemForm, Placeholders, SourceWords, script_with_item, split_sources
 from orchestrator.errors import UserError
 from orchestrator.system.wording import shell_word
 from orchestrator.workers.lazy_pattern import lazy_pattern
+
+if TYPE_CHECKING:
+    from orchestrator.system.coming_input import ComingInput
 
 
 class Typed(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,15 +62,23 @@ class EachJob(msgspec.Struct, frozen=True):
     values: Iterator[Any]
     reads_stdin: bool
     notes: list[str] = []
+    coming: ComingInput | None = None
+    """By which stdin is read, if it may still come when the run begins."""
 
 
-def job_of(typed: Typed) -> EachJob:
-    """What is typed, as a job. Raises UserError, also when items are taken."""
+def job_of(typed: Typed, *, begins_early: bool = False) -> EachJob:
+    """What is typed, as a job. `begins_early`: its run may begin before all items have come.
+
+    Raises UserError, also when items are taken.
+    """
     words, sources = split_sources(typed.words)
     _refuse_halves(typed, words)
     # What -a names comes first, as in parallel.
     sources = [*(SourceWords((file,), are_files=True) for file in typed.files), *sources]
-    items = read_items(sources, _reading(typed))
+    # How many may fail of all is only known when all have come.
+    is_share = typed.max_failures is not None and typed.max_failures.endswith("%")
+    coming = coming_stdin() if begins_early and not sources and not is_share else None
+    items = read_items(sources, _reading(typed, coming))
     if typed.mark == "":
         raise UserError("-I takes at least one character", "leave it out: {} stands for the item")
     meant = Placeholders(items.form, typed.mark)
@@ -87,7 +99,7 @@ def job_of(typed: Typed) -> EachJob:
     texts = (typed.agent, typed.prompt, typed.model, typed.token, typed.check, typed.label)
     told = [*words, *(text for text in texts if text is not None)]
     values = items.with_at_least(meant.most_values(told))
-    return EachJob(name, items.form, keys, values, reads_stdin=not sources, notes=_notes(typed, words, meant))
+    return EachJob(name, items.form, keys, values, not sources, _notes(typed, words, meant), coming)
 
 
 def _notes(typed: Typed, words: Sequence[str], meant: Placeholders) -> list[str]:
@@ -123,7 +135,7 @@ _ONE_LESS = lazy_pattern(r"\{%\}\s*-\s*1\b")
 _HELP = "see orchestrate each --help"
 
 
-def _reading(typed: Typed) -> Reading:
+def _reading(typed: Typed, coming: ComingInput | None) -> Reading:
     if typed.is_nul and typed.delimiter is not None:
         raise UserError("-0 and -d cannot both be given", "each says what ends an item: leave one out")
     delimiter = "\0" if typed.is_nul else _unescaped(typed.delimiter)
@@ -132,6 +144,7 @@ def _reading(typed: Typed) -> Reading:
         batch=typed.batch or 1,
         column_separator=_unescaped(typed.column_separator),
         has_header=_has_header(typed.header),
+        coming=coming,
     )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from orchestrator.cli.noting import tell_note
 from orchestrator.errors import UserError
 from orchestrator.workers.byte_text import BYTE_ORDER_MARK, UTF16_MARKS, text_of_bytes
+
+if TYPE_CHECKING:
+    from orchestrator.system.coming_input import ComingInput
 
 MOST_HELD_BYTES = 8 << 20
 """Of lines that end in CR LF so much is held in memory; more lies in a temporary file."""
@@ -24,15 +29,32 @@ def stdin_lines() -> Iterator[str]:
     return item_lines(stdin_stream(), tell_note)
 
 
-def stdin_stream() -> BinaryIO:
-    """Stdin for bytes; an empty one if this process was started without. At a terminal it is said that items are read."""
+def coming_stdin() -> ComingInput | None:
+    """Stdin, if it may still come when the run begins: a pipe, a socket, a terminal; None: it is a file, or there is none."""
+    try:
+        fd = -1 if sys.stdin is None else sys.stdin.fileno()
+        kind = os.fstat(fd).st_mode
+    except (OSError, ValueError):  # none, or no file of the system
+        return None
+    if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(fd)):
+        return None
+    from orchestrator.system.coming_input import ComingInput
+
+    return ComingInput(fd)
+
+
+def stdin_stream(coming: ComingInput | None = None) -> BinaryIO:
+    """Stdin for bytes; an empty one if this process was started without. At a terminal it is said that items are read.
+
+    `coming`: by which it is read.
+    """
     if sys.stdin is None:
         return io.BytesIO()
     if sys.stdin.isatty():
         from orchestrator.views.outlet import Outlet
 
         Outlet(sys.stderr).line("reading items from the terminal, one a line; Ctrl-D ends them")
-    return sys.stdin.buffer
+    return sys.stdin.buffer if coming is None else io.BufferedReader(coming, _BLOCK_BYTES)
 
 
 def parted_by(separator: bytes, stream: BinaryIO, name: str = "stdin") -> Iterator[str]:

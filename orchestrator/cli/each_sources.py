@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
@@ -17,6 +17,9 @@ from orchestrator.cli.each_lines import item_lines, parted_by, stdin_stream
 from orchestrator.cli.each_words import TEXT, ItemForm, SourceWords
 from orchestrator.cli.noting import tell_note
 from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.system.coming_input import ComingInput
 
 STDIN = SourceWords(("-",), are_files=True)
 """Where items come from if nothing else is said."""
@@ -26,13 +29,14 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """How sources become items. `separator`: what ends an item in a file; None: its lines. `batch`: so many make one item.
 
     `column_separator`: what separates the values of an item, one character or a regular expression. `has_header`: what comes
-    first in each source names its values.
+    first in each source names its values. `coming`: by which stdin is read.
     """
 
     separator: bytes | None = None
     batch: int = 1
     column_separator: str | None = None
     has_header: bool = False
+    coming: ComingInput | None = None
 
 
 class Items(msgspec.Struct, frozen=True):
@@ -78,7 +82,7 @@ def _texts_of(source: SourceWords, reading: Reading) -> Iterable[str]:
 def _texts_in(path: str, reading: Reading) -> Iterator[str]:
     """What a file has; `-` is stdin. Opened when its first item is asked for: a person at a terminal is then told so."""
     if path == "-":
-        yield from _parted(stdin_stream(), "stdin", reading)
+        yield from _parted(stdin_stream(reading.coming), "stdin", reading)
         return
     try:
         with open(path, "rb") as stream:

@@ -21,6 +21,7 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.lines import EndLine, SettledLine
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.records import GateAnswered, GateAsked, ItemsListed, QueuedBegan, Reopened, RunHeader, Started, Status
 from orchestrator.views import happenings
 from orchestrator.views.happenings import Happening
@@ -89,6 +90,8 @@ class Retelling:
                 # Of a job that was listed, or of which items run once more, all is counted anew.
                 case ItemsListed() | Reopened() | RunHeader():
                     is_counted_anew = True
+                case ListGrew():
+                    self._hear(happenings.JobGrew(job=line.job, count=line.count, is_growing=True))
                 # That a success is stale now is no other end of it.
                 case EndLine() | Started() | QueuedBegan() | SettledLine(stale=False) if line.job in jobs:
                     items[line.job, line.index] = None

@@ -17,6 +17,7 @@ from orchestrator.jobsfile.model import Job, JobsFile
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import read_capture
 from orchestrator.store.item_list import ItemList, ListLostError
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.load import read_history
 from orchestrator.store.opened_files import OpenedFiles
 from orchestrator.store.outcomes import DoneHere
@@ -74,8 +75,9 @@ class RunReader(Records):
 
     def values(self, job_id: str) -> ItemList | list[Any]:
         """The item list of a job with `for_each`. Raises ListLostError: it is missing or damaged, and the way out."""
-        revision = self.history.jobs[job_id].list_revision
-        found = self._item_lists.get((job_id, revision))
+        past = self.history.jobs[job_id]
+        revision = past.list_revision
+        found = self._item_lists.get((job_id, revision)) if past.growing is None else self._grown_list(job_id, past.growing)
         if found is None:
             try:
                 found = ItemList(self.run_dir.items(job_id, revision), self._opened_lists)
@@ -86,6 +88,20 @@ class RunReader(Records):
         if isinstance(found, str):
             update = f"orchestrate resume {self.run_dir.run_id} --update lists the items anew and keeps what succeeded"
             raise ListLostError(found, lines_once_more(self.run_dir.run_id) if self.history.header.each else update)
+        return found
+
+    def _grown_list(self, job_id: str, grown: ListGrew) -> ItemList | str:
+        """The items of a list that grows, as far as they are recorded; a text: why they cannot be read."""
+        known, found = self._grown_lists.get(job_id, (None, ""))
+        if known != grown:
+            try:
+                if isinstance(found, ItemList):
+                    found.grow(grown)
+                else:
+                    found = ItemList(self.run_dir.items(job_id, 0), grown=grown)
+            except ListLostError as error:
+                found = error.message
+            self._grown_lists[job_id] = grown, found
         return found
 
     def lost_list(self, job_id: str) -> ListLostError | None:
@@ -128,6 +144,11 @@ class RunReader(Records):
     @cached_property
     def _item_lists(self) -> dict[tuple[str, int], ItemList | list[Any] | str]:
         """By job and revision; a text: why the list cannot be read."""
+        return {}
+
+    @cached_property
+    def _grown_lists(self) -> dict[str, tuple[ListGrew | None, ItemList | str]]:
+        """By job what was read of a list that grows, and up to where."""
         return {}
 
 

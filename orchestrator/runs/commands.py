@@ -52,9 +52,13 @@ from orchestrator.workers.faultpoints import fault_point
 
 if TYPE_CHECKING:
     from orchestrator.runs.update_plan import UpdatePlan
+    from orchestrator.supervisor.growth import Incoming
 
 _ENDED = (Status.SUCCEEDED, Status.FAILED, Status.SKIPPED, Status.CANCELLED)
 """What a cancel leaves as it is."""
+
+_PATIENCE_SECONDS = 0.05
+"""After which a run over lines that still come begins with those that have come."""
 
 __all__ = [
     "ChildRequest",
@@ -119,14 +123,30 @@ def run_each(home: Path, request: EachRequest, listeners: Listeners, *, stops: S
     nesting = find_ancestors(os.environ)
     path = os.path.join(request.folder, "each.toml")
     jobs_file = load_text(request.jobs_text, path=path, folder=request.folder, user_config=user_config(), is_recorded=False)
+    incoming = _incoming(request)
     new = NewRun(
         jobs_file=jobs_file,
         options=request.options,
         run_id=request.run_id,
-        lines=request.lines,
+        is_each=True,
+        lines=request.lines if incoming is None else None,
         within=agents_item_around(),
     )
-    return _supervise_new(home, new, listeners, SessionOptions(run=request.options, stops=stops, nesting=nesting))
+    session = SessionOptions(run=request.options, stops=stops, nesting=nesting, incoming=incoming)
+    return _supervise_new(home, new, listeners, session)
+
+
+def _incoming(request: EachRequest) -> Incoming | None:
+    """The items, if they still come; None: they are read whole, and the run is as any other."""
+    coming = request.coming
+    if coming is None:
+        return None
+    if coming.read_ahead(_PATIENCE_SECONDS):
+        coming.release()
+        return None
+    from orchestrator.supervisor.growth import Incoming
+
+    return Incoming(request.lines, coming)
 
 
 def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunReport:

@@ -63,18 +63,18 @@ def read_edited(run_dir: RunDir, request: UpdateRequest) -> EditedFile:
 
 
 def _with_lines_anew(reader: RunReader, request: UpdateRequest) -> EditedFile:
-    """Of a run of `each`: the file that it has, over the lines as they are given once more, for its list is lost."""
+    """Of a run of `each`: the file that it has, over the lines as they are given once more, for its list is lost or was cut."""
     run_id = reader.run_dir.run_id
-    if reader.lost_list(EACH) is None:
+    if reader.lost_list(EACH) is None and reader.history.jobs[EACH].growing is None:
         raise UserError(f"run {run_id} was made by `orchestrate each`: it has no jobs file that could have changed")
     own = RunReader(reader.run_dir, reader.history, alive=False).jobs_file
     (source,) = (job.for_each for job in own.jobs)
     # How lines were taken apart, or combined, is written nowhere.
     if not isinstance(source, FileSource) or source.kind != "lines":
-        raise UserError(f"run {run_id} has lost its items, and each had several values", "run it anew: orchestrate each …")
+        raise UserError(f"run {run_id} lacks items, and each had several values", "run it anew: orchestrate each …")
     lines = tuple(request.lines()) if request.lines is not None else ()
     if not lines:
-        raise UserError(f"run {run_id} has lost its lines, and stdin has none", lines_once_more(run_id))
+        raise UserError(f"run {run_id} lacks lines, and stdin has none", lines_once_more(run_id))
     anew = ListSource(values=lines, batch=source.batch)
     jobs = [msgspec.structs.replace(job, for_each=anew) for job in own.jobs]
     return EditedFile(msgspec.structs.replace(own, jobs=type(own.jobs)(jobs)), reader.history.header.inputs, [])

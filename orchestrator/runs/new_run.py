@@ -38,14 +38,15 @@ AGAIN = "free some space there or mend that, then run it again"
 class NewRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is made of. `inputs`: values of the types that the file declares. `run_id`: None: one is made up.
 
-    `lines`: the items of the one job `each`; None: the file was not made by `orchestrate each`. `parent` (`RUN/ITEM`): the item
-    whose child it is. `within`: as of `RunHeader`. `capsule`: the archive that it replays.
+    `is_each`: the file was made by `orchestrate each`. `lines`: the items of its one job; None: they still come. `parent`
+    (`RUN/ITEM`): the item whose child it is. `within`: as of `RunHeader`. `capsule`: the archive that it replays.
     """
 
     jobs_file: JobsFile
     inputs: dict[str, Any] = {}
     options: RunOptions = DEFAULT_OPTIONS
     run_id: str | None = None
+    is_each: bool = False
     lines: Iterable[Any] | None = None
     parent: str | None = None
     within: str
@@ -113,7 +114,7 @@ def _header(run_dir: RunDir, new: NewRun, now: float) -> RunHeader:
         jobs={job.id: job.for_each is not None for job in new.jobs_file.jobs},
         inputs=new.inputs,
         options=new.options,
-        each=new.lines is not None,
+        each=new.is_each,
         parent=new.parent,
         within=new.within,
     )

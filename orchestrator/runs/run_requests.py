@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -11,6 +11,9 @@ from orchestrator.jobsfile.input_values import Ask
 from orchestrator.jobsfile.kept_files import NOTHING_KEPT, KeptFiles
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.store.settings_records import RunOptions, Selection
+
+if TYPE_CHECKING:
+    from orchestrator.system.coming_input import ComingInput
 
 Overlap = Literal["allow", "skip", "wait", "fail"]
 DEFAULT_OPTIONS = RunOptions()
@@ -40,10 +43,14 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EachRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What `orchestrate each` was asked for: the jobs file that it made, whose one job `each` runs over `lines`."""
+    """What `orchestrate each` was asked for: the jobs file that it made, whose one job `each` runs over `lines`.
+
+    `coming`: by which these are read, if they may still come when the run begins; None: all of them are read first.
+    """
 
     jobs_text: str
     lines: Iterable[Any]
+    coming: ComingInput | None = None
     folder: str
     options: RunOptions = DEFAULT_OPTIONS
     run_id: str | None = None

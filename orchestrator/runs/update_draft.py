@@ -167,7 +167,9 @@ class _Drafter:
             self._unsettled[job.id] = None
             return
         if relisted is not None:
-            unsettled |= self._merge_list(job, past, update, relisted, is_anew=lost is not None)
+            # One that was not read to its end is whole now.
+            is_anew = lost is not None or past.growing is not None
+            unsettled |= self._merge_list(job, past, update, relisted, is_anew=is_anew)
         self._unsettled[job.id] = unsettled
         # Nothing of the job will change. Close it, so that items which read `jobs.ID.status` are compared with what they saw.
         if not unsettled:
@@ -180,7 +182,7 @@ class _Drafter:
         return all(self._unsettled[need] == set() for need in _reads_of_list(job))
 
     def _merge_list(self, job: Job, past: JobHistory, update: JobUpdate, relisted: Relisted, *, is_anew: bool) -> set[int]:
-        """Draft the new list (`is_anew`: the old one is lost); returns the items that may come to something else."""
+        """Draft the new list (`is_anew`: the old one is lost, or was cut); returns the items that may come to something else."""
         assert past.count is not None
         count = past.count + len(relisted.added)
         # Values that are new stand behind those that are known, so that an index never means two values.

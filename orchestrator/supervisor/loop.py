@@ -212,7 +212,7 @@ class Loop:
             case ReopenItems(items):
                 parts.gates.reopen(items)
             case ListItems(order):
-                parts.lists.list_items(order)
+                (parts.growth or parts.lists).list_items(order)
             case EndAttempt(item, reason, grace_at_most):
                 if reason == "cancel":
                     # Whoever asked is answered then, and this supervisor may be killed before the attempt has ended.

@@ -251,6 +251,10 @@ class Narrator:
         elif count == 0:
             self.note(f"{job_id} has no items: its for_each gave an empty list")
 
+    def grew(self, job_id: str, count: int, *, is_growing: bool) -> None:
+        """Of a job whose list grows so many items are known. Not `is_growing`: nothing more comes."""
+        self._listeners.hear(happenings.JobGrew(job=job_id, count=count, is_growing=is_growing))
+
     def closed(self, job_id: str, status: str, message: str) -> None:
         """Nothing more will come of a job."""
         self._listeners.hear(happenings.JobClosed(job=job_id, status=status, message=message))

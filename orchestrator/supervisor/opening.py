@@ -54,6 +54,7 @@ def open_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, option
     starts = history.starts_without_end
     slots_of = assign_slots(starts.values(), max(slots, 1))
     selector = Selector(history.selection, jobs_file.jobs)
+    _settle_growing(store)
     chosen = _choose_again(store, reader, selector, jobs_file)
     choice = {"keep_failed": options.keep_failed, "rerun_stale": options.rerun_stale}
     restored = _restored(store, jobs_file, RestoredJobs(history, slots_of, **choice), chosen)
@@ -78,6 +79,16 @@ def open_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, option
     resumed = [(start, slots_of[key]) for key, start in starts.items()]
     # A job that is listed once more has no attempt that runs: an update has ended those first.
     return Opened(state, selector, restored, resumed, RestoredJobs(history, {}, **choice))
+
+
+def _settle_growing(store: RunStore) -> None:
+    """A list that grew under another supervisor grows no more."""
+    for past in store.history.jobs.values():
+        if past.growing is not None:
+            from orchestrator.store.growing_list import settle
+
+            if (listed := settle(store.run_dir, past.growing, past.list_revision)) is not None:
+                store.append([listed])
 
 
 def _choose_again(store: RunStore, reader: RunReader, selector: Selector, jobs_file: JobsFile) -> dict[str, Chosen]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,6 +14,9 @@ from orchestrator.store.records import RunEnded
 from orchestrator.store.settings_records import RunOptions
 from orchestrator.supervisor.gates import Asker
 from orchestrator.system.stop_signals import SIGNALS, StopSources
+
+if TYPE_CHECKING:
+    from orchestrator.supervisor.growth import Incoming
 
 
 class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +39,8 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     first: tuple[Event, ...] = ()
     replaced_by: str | None = None
     ended: RunEnded | None = None
+    incoming: Incoming | None = None
+    """The items of its one job, which still come."""
     notes: tuple[str, ...] = ()
     """What a person should know before anything starts."""
 

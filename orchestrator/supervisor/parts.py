@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -50,6 +51,9 @@ from orchestrator.supervisor.settlements import Settlements
 from orchestrator.supervisor.stops import Stops
 from orchestrator.supervisor.waits_of_run import WaitsOfRun
 from orchestrator.system.stop_signals import SignalInbox
+
+if TYPE_CHECKING:
+    from orchestrator.supervisor.growth import ListGrowth
 
 
 class Brought(msgspec.Struct, frozen=True):
@@ -99,6 +103,9 @@ class Parts:
         )
         self.joiners = Joiners(run, self.settlements)
         self.gates = Gates(run, contexts, selector, self.settlements, options.attendant)
+        self.growth = _growth(run, options)
+        if self.growth is not None:
+            opened.callback(self.growth.close)
         self.lists = ItemLists(run, contexts, selector, brought.restored)
         self.limits = AccountLimits(run, parks, self.missing)
         admission = Admission(run, resources, self.missing, self.engine, self.tokens)
@@ -137,8 +144,17 @@ class Parts:
             sources.Freed(self.run, self.missing),
             sources.Tokens(self.tokens),
             sources.Deadlocks(self.waits),
+            *(() if self.growth is None else (self.growth,)),
             sources.Views(self.run.tell),
         )
+
+
+def _growth(run: Run, options: SessionOptions) -> ListGrowth | None:
+    if options.incoming is None:
+        return None
+    from orchestrator.supervisor.growth import ListGrowth
+
+    return ListGrowth(run, options.incoming)
 
 
 def _token_desk(run: Run, options: SessionOptions) -> TokenDesk:

@@ -69,6 +69,7 @@ class RestoredJobs:
             adopted=adopted,
             unselected=sum(states[index] is SKIPPED for index in unselected),
             gone=len(past.gone),
+            is_cut=past.growing is not None,
             costs=costs_of(past.spending),
         )
 

@@ -126,6 +126,10 @@ def error_of(reader: RunReader, error: ItemRef | None, *, is_timed_out: bool) ->
     past = reader.history.jobs[job_id]
     if past.count is None:
         return {"error_item": job_id, "error_message": past.listing_failed}
+    if past.growing is not None and past.status(index) is not records.Status.FAILED:
+        from orchestrator.reading.unread_items import unread_items
+
+        return {"error_item": job_id, "error_message": unread_items(reader, job_id)}
     from orchestrator.reading.item_result import shown_result
 
     result = shown_result(reader, job_id, index, with_output=False)

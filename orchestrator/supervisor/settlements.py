@@ -141,9 +141,13 @@ class Settlements:
 
     def close_job(self, decision: CloseJob) -> None:
         """Carry out `CloseJob`: nothing more will come of the job."""
-        job_id = self._run.jobs[decision.job].id
-        self._recorder.add(records.JobClosed(job=job_id, status=decision.phase.value, message=decision.reason))
-        self._run.tell.closed(job_id, decision.phase.value, decision.reason)
+        job_id, why = self._run.jobs[decision.job].id, decision.reason
+        self._recorder.add(records.JobClosed(job=job_id, status=decision.phase.value, message=why))
+        if self._run.core.is_cut(decision.job):
+            from orchestrator.reading.unread_items import unread_items
+
+            why = unread_items(self._run.reader, job_id)
+        self._run.tell.closed(job_id, decision.phase.value, why)
 
     def _record_item(self, item: ItemRef, state: ItemState, message: str) -> Settled:
         status = _STATUS_OF[type(state)]

@@ -41,6 +41,7 @@ from orchestrator.views.happenings import (
     ItemStarted,
     ItemWaiting,
     JobClosed,
+    JobGrew,
     JobListed,
     Noted,
     OpenQuestion,
@@ -127,7 +128,7 @@ class EndReport:
                 self._keep(happening.job, happening.job, None, message, 0)
             case JobClosed() | JobListed() | ItemRetrying() | ItemRoundEnded() | ItemWaiting() | Charged() | AccountSpared():
                 pass
-            case PromptOpened() | PromptClosed() | Noted() | RunFinished():
+            case JobGrew() | PromptOpened() | PromptClosed() | Noted() | RunFinished():
                 pass
             case unknown:
                 assert_never(unknown)

@@ -37,6 +37,14 @@ class JobListed(msgspec.Struct, frozen=True, tag="job_listed", tag_field="event"
     counts: dict[str, int]
 
 
+class JobGrew(msgspec.Struct, frozen=True, tag="job_grew", tag_field="event", kw_only=True):
+    """More items of a job are known, for its list still comes: `count` in all. Not `is_growing`: these are all."""
+
+    job: str
+    count: int
+    is_growing: bool
+
+
 class ItemStarted(msgspec.Struct, frozen=True, tag="item_started", tag_field="event", kw_only=True):
     """An attempt was handed to a worker."""
 
@@ -247,6 +255,7 @@ class RunFinished(msgspec.Struct, frozen=True, tag="run_finished", tag_field="ev
 Happening = (
     RunBegan
     | JobListed
+    | JobGrew
     | ItemStarted
     | ItemRetrying
     | ItemRoundEnded

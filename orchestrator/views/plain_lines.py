@@ -22,6 +22,7 @@ from orchestrator.views.happenings import (
     ItemStarted,
     ItemWaiting,
     JobClosed,
+    JobGrew,
     JobListed,
     Noted,
     PromptClosed,
@@ -150,7 +151,7 @@ def line_of(happening: Happening) -> str | None:
             return f"note: {shown(happening.message)}"
         case GateAsked() | JobClosed() | RunFinished() | PromptOpened() | PromptClosed():
             return None
-        case JobListed() | ItemStarted() | ItemWaiting() | Charged() | AccountSpared():
+        case JobListed() | JobGrew() | ItemStarted() | ItemWaiting() | Charged() | AccountSpared():
             return None
         case unknown:
             assert_never(unknown)

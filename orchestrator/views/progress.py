@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.system.wording import lasting, spent
-from orchestrator.views.happenings import Charged, Happening, ItemEnded, JobClosed, JobListed, RunBegan
+from orchestrator.views.happenings import Charged, Happening, ItemEnded, JobClosed, JobGrew, JobListed, RunBegan
 
 STEP = 0.1
 """Of all items that are known."""
@@ -40,6 +40,11 @@ class Progress:
                 self._unlisted = set(happening.jobs)
             case JobListed():
                 self._take_list(happening)
+            case JobGrew():
+                self._total += happening.count - self._totals.get(happening.job, 0)
+                self._totals[happening.job] = happening.count
+                if not happening.is_growing:
+                    self._unlisted.discard(happening.job)
             case JobClosed():
                 self._unlisted.discard(happening.job)
             case Charged():

@@ -33,6 +33,7 @@ from orchestrator.views.happenings import (
     ItemStarted,
     ItemWaiting,
     JobClosed,
+    JobGrew,
     JobListed,
     Noted,
     PromptClosed,
@@ -57,6 +58,7 @@ class _JobBar:
     counts: dict[str, int] = field(default_factory=dict)
     running: int = 0
     waiting: set[str] = field(default_factory=set)
+    is_growing: bool = False
     is_closed: bool = False
 
     @property
@@ -133,9 +135,8 @@ class LiveView:
                 self._jobs = {job: _JobBar() for job in happening.jobs}
                 self._say(began_line(happening))
                 self._live.start()
-            case JobListed():
-                bar = self._bar_of(happening.job)
-                bar.total, bar.counts, bar.is_closed = happening.count, dict(happening.counts), False
+            case JobListed() | JobGrew():
+                self._take_list(happening)
             # Items: only the numbers change; a failure is a line of its own.
             case ItemStarted():
                 said = title(happening.item, happening.label, 60)
@@ -212,7 +213,7 @@ class LiveView:
                     complete_style=style,
                     finished_style=style,
                 ),
-                _words("waits" if bar.total is None and not bar.is_closed else f"{bar.ended}/{bar.total or 0}"),
+                _words(_counted(bar)),
                 _words(f"{failed} failed" if failed else "", "red"),
                 _words(f"{bar.running} running" if bar.running else "", "dim"),
                 _words(f"{len(bar.waiting)} waiting" if bar.waiting else "", "dim"),
@@ -238,7 +239,7 @@ class LiveView:
             return said
         rate = self._ended_here / heard
         left = sum(bar.total - bar.ended for bar in self._jobs.values() if bar.total is not None and not bar.is_closed)
-        unknown = any(bar.total is None and not bar.is_closed for bar in self._jobs.values())
+        unknown = any((bar.total is None or bar.is_growing) and not bar.is_closed for bar in self._jobs.values())
         pace = f"{rate:.1f} items/s" if rate >= 1 else f"{rate * 60:.1f} items/min"
         return f"{said}  {pace}" + (f"  about {lasting(left / rate)} left{' or more' if unknown else ''}" if left else "")
 
@@ -267,6 +268,14 @@ class LiveView:
                 self._live.start()
             case unknown:
                 assert_never(unknown)
+
+    def _take_list(self, happening: JobListed | JobGrew) -> None:
+        bar = self._bar_of(happening.job)
+        bar.total = happening.count
+        if isinstance(happening, JobGrew):
+            bar.is_growing = happening.is_growing
+        else:
+            bar.counts, bar.is_growing, bar.is_closed = dict(happening.counts), False, False
 
     def _count_end(self, ended: ItemEnded) -> None:
         self._drop_running(ended.item, ended.job)
@@ -311,6 +320,12 @@ class LiveView:
         for line in lines:
             style = "red" if line.startswith("FAILED") else ""
             self._console.print(_words(line, style), soft_wrap=True)
+
+
+def _counted(bar: _JobBar) -> str:
+    if bar.total is None and not bar.is_closed:
+        return "waits"
+    return f"{bar.ended}/{bar.total or 0}" + (" and more" if bar.is_growing and not bar.is_closed else "")
 
 
 def _spared_line(spared: AccountSpared, now: float) -> Text:

@@ -235,7 +235,7 @@ def test_a_run_that_lost_its_lines_takes_them_once_more_and_runs_what_had_not_su
     told = run_cli("resume", "e")
     assert "orchestrate resume e --update < LINES takes its lines once more and keeps what succeeded" in told.stderr
     told = run_cli("resume", "e", "--update", stdin="")
-    assert (told.returncode, told.stderr.splitlines()[0]) == (2, "orchestrate: run e has lost its lines, and stdin has none")
+    assert (told.returncode, told.stderr.splitlines()[0]) == (2, "orchestrate: run e lacks lines, and stdin has none")
     # In another order, and one line more.
     (tmp_path / "mended").touch()
     (tmp_path / "ran").unlink()
@@ -255,5 +255,5 @@ def test_items_of_several_values_that_are_lost_cannot_be_taken_from_lines(run_cl
     told = run_cli("resume", "e", "--update", stdin="a\n")
     assert (told.returncode, told.stderr.splitlines()[0]) == (
         2,
-        "orchestrate: run e has lost its items, and each had several values",
+        "orchestrate: run e lacks items, and each had several values",
     )

@@ -25,6 +25,7 @@ from orchestrator.views.happenings import (
     ItemStarted,
     ItemWaiting,
     JobClosed,
+    JobGrew,
     JobListed,
     Noted,
     PromptClosed,
@@ -62,7 +63,7 @@ class SpanExporter:
                 self._write(name=happening.run_id, start=self._run.at, end=happening.at, status=happening.status)
             case JobListed() | JobClosed() | Charged() | GateAsked() | GateAnswered() | AccountSpared() | Noted():
                 pass
-            case PromptOpened() | PromptClosed():
+            case JobGrew() | PromptOpened() | PromptClosed():
                 pass
             case unknown:
                 assert_never(unknown)

@@ -7,7 +7,7 @@ import io
 import pytest
 from drivers.views_story import began, ended, finished, listed, started
 
-from orchestrator.views.happenings import Charged, Happening, ItemRetrying, JobClosed
+from orchestrator.views.happenings import Charged, Happening, ItemRetrying, JobClosed, JobGrew
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.plain_lines import PlainLines
 from orchestrator.views.progress import Progress
@@ -48,6 +48,12 @@ def test_a_line_says_how_many_failed_how_long_it_takes_and_what_was_spent() -> N
     assert lines_of(began(["port", "next"]), listed(2), unknown, failed) == [
         "1 of 2 (50%), 1 failed · 40s · about 40s left or more"
     ]
+
+
+def test_a_list_that_grows_has_more_than_is_known_and_its_ends_count() -> None:
+    grew = JobGrew(job="port", count=4, is_growing=True)
+    lines = lines_of(began(), grew, ended(0, at=140.0), JobGrew(job="port", count=8, is_growing=False), ended(1, at=180.0))
+    assert lines == ["1 of 4 (25%) · 40s · about 2m 00s left or more", "2 of 8 (25%) · 1m 20s · about 4m 00s left"]
 
 
 def test_items_that_a_gate_has_sent_back_are_counted_anew() -> None:

@@ -10,7 +10,7 @@ import pytest
 from drivers.views_story import began, ended, finished, listed, started
 from rich.console import Console, Group
 
-from orchestrator.views.happenings import AccountSpared, Charged, ItemRetrying, ItemWaiting, JobClosed, Noted
+from orchestrator.views.happenings import AccountSpared, Charged, ItemRetrying, ItemWaiting, JobClosed, JobGrew, Noted
 from orchestrator.views.listeners import Listeners
 from orchestrator.views.outlet import Outlet
 from orchestrator.views.terminal import MOST_RUNNING, LiveView
@@ -214,3 +214,13 @@ def test_what_was_spent_so_far_is_told_beside_the_time() -> None:
     drawn = picture(view)
     view.close()
     assert "spent 1.23 USD (2 of unknown cost)" in drawn
+
+
+def test_a_list_that_grows_is_shown_as_far_as_it_is_known() -> None:
+    view, _, _ = live_view()
+    for happening in (began(), JobGrew(job="port", count=3, is_growing=True), ended(0)):
+        view.hear(happening)
+    assert "1/3 and more" in picture(view)
+    view.hear(JobGrew(job="port", count=5, is_growing=False))
+    assert "1/5" in picture(view)
+    assert "and more" not in picture(view)
