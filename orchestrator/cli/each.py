@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from orchestrator.cli.output import is_terminal, write_bytes, write_lines
 from orchestrator.cli.supervising import Shown, supervise
 from orchestrator.errors import JobsFileError
 from orchestrator.store.settings_records import RunOptions, Selection
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,7 +181,7 @@ def _print_file(job: EachJob, folder: str | None, options: RunOptions) -> None:
     write_bytes(text.encode())
 
 
-_PLACE = re.compile(r"\S*each\.toml(?::\d+)?: (?:jobs\.each\.)?")
+_PLACE = lazy_pattern(r"\S*each\.toml(?::\d+)?: (?:jobs\.each\.)?")
 
 
 def _of_command_line(error: JobsFileError) -> JobsFileError:

@@ -58,7 +58,7 @@ def test_a_child_that_ended_while_nobody_supervised_its_parent_is_not_run_again(
 
 
 def test_a_child_whose_supervisor_is_killed_is_tried_again_without_using_up_an_attempt(runs: ManyRuns) -> None:
-    command = runs.begin("top.toml", "top")
+    command = runs.begin("top.toml", "top", "--progress", "lines")
     runs.wait_for("begin", "leaf:1")
     runs.process_of("top.go", "leaf:1")
     os.kill(runs.supervisor_of("top.go"), signal.SIGKILL)

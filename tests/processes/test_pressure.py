@@ -124,7 +124,7 @@ def test_a_user_who_may_have_few_processes_gets_through(monkeypatch: pytest.Monk
 def test_an_agent_that_cannot_be_spawned_waits_until_it_can(driver: RunDriver, error: str) -> None:
     """The third spawn of every worker fails. No item has more than its one attempt, and none is lost or done twice."""
     items = write(driver, ":", items=12)
-    command = driver.run("--slots", "2", worker_fault=f"worker.spawn:3:{error}")
+    command = driver.run("--slots", "2", "--progress", "lines", worker_fault=f"worker.spawn:3:{error}")
     driver.assert_exit(command, 0)
     assert "no room on this machine just now" in command.stderr
     assert_all_done_once(driver, items)
@@ -133,7 +133,7 @@ def test_an_agent_that_cannot_be_spawned_waits_until_it_can(driver: RunDriver, e
 def test_a_worker_that_dies_before_it_has_begun_costs_no_attempt_and_no_loss(driver: RunDriver) -> None:
     """Each worker does one item, and is killed as it begins its next one."""
     items = write(driver, ":", items=6)
-    command = driver.run("--slots", "1", worker_fault="worker.log.write:4")
+    command = driver.run("--slots", "1", "--progress", "lines", worker_fault="worker.log.write:4")
     driver.assert_exit(command, 0)
     assert "it was not begun: worker 0 was ended by signal 9" in command.stderr
     assert_all_done_once(driver, items)

@@ -59,7 +59,7 @@ def test_replace_cancels_the_holder_of_another_run_for_good_and_starts_when_its_
     stubborn = f"trap '' TERM; setsid sleep 600 & echo $! > child; {runs.gated()}; echo done"
     runs.job(stubborn, "grace = 0.3\nattempts = 3\nretry = { delay = 0 }")
     runs.job("test -e child && cat child; echo new", REPLACES, name="new.toml")
-    holder = runs.holder()
+    holder = runs.holder("first", "--progress", "lines")
     wait_until(lambda: (runs.folder / "child").exists() and (runs.folder / "child").read_text().strip(), "its child")
     child = int((runs.folder / "child").read_text())
     second = runs.start("second", file="new.toml")

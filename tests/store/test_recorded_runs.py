@@ -26,10 +26,12 @@ from orchestrator.store.known_runs import list_runs
 from orchestrator.store.load import read_history
 from orchestrator.store.records import Status
 from orchestrator.store.settings_records import Selection
+from orchestrator.system.wording import iso_time
 from orchestrator.workers.log import parse_log
 
 Cli = Callable[..., tuple[int, str]]
 
+TIMES = ("started_at", "finished_at")
 FINISHED = {"1-commands/finished", "5-workspaces/replayed"}
 
 
@@ -52,6 +54,17 @@ def cli(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     return call
 
 
+def with_times_as_now(told: Any) -> Any:
+    """What an old program told, its times as ISO 8601, which were numbers then."""
+    match told:
+        case dict():
+            return {key: iso_time(each) if key in TIMES and each else with_times_as_now(each) for key, each in told.items()}
+        case list():
+            return [with_times_as_now(each) for each in told]
+        case _:
+            return told
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_bytes_of_an_old_run_load_and_stay_as_they_are(name: str, tmp_path: Path) -> None:
     copy_recording(name, tmp_path)
@@ -71,7 +84,7 @@ def test_the_bytes_of_an_old_run_load_and_stay_as_they_are(name: str, tmp_path: 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_old_run_is_told_as_its_own_program_told_it(name: str, home: Path, tmp_path: Path, cli: Cli) -> None:
     lay_out(name, tmp_path)
-    told = told_by_old_program(name, tmp_path)
+    told = with_times_as_now(told_by_old_program(name, tmp_path))
     before = bytes_of(home)
 
     status = json.loads(cli("status", RUN, "--json")[1])
@@ -187,7 +200,7 @@ def test_an_old_run_goes_on_to_its_end_and_repeats_nothing_that_had_succeeded(na
 
     assert ran(tmp_path) == Counter(way.ran.split()) + Counter(way.again.split())
     results = {each["item"]: each for each in json.loads(cli("results", RUN, "--json")[1])}
-    for old in told_by_old_program(name, tmp_path)["results"]:
+    for old in with_times_as_now(told_by_old_program(name, tmp_path)["results"]):
         if old["status"] == "succeeded":
             now = results[old["item"]]
             assert {key: now[key] for key in KEPT} == {key: old[key] for key in KEPT}, f"{old['item']} ran again"

@@ -70,7 +70,7 @@ def test_a_check_sees_what_the_attempt_saw(worker: CheckDriver) -> None:
     """Folder, environment, mark, locks; and the end of its standard input."""
     (worker.root / "place").mkdir()
     lock = worker.lock(worker.root / "slot")
-    check = "pwd; echo $ADDED-$ORCHESTRATE_MARK; ls /proc/self/fd | grep -c '^20.$'; cat; exit 1"
+    check = "pwd; echo $ADDED-$ORCHESTRATE_MARK; ls /proc/self/fd | grep -c '^6.$'; cat; exit 1"
     outcome = worker.check(check, cwd=str(worker.root / "place"), env={"ADDED": "1"}, stdin="for the agent", locks=[lock])
     assert (outcome.check.inline or b"").decode().splitlines() == [f"{worker.root}/place", f"1-{worker.mark}", "1"]
     os.close(lock)
