@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 
 import msgspec
 
@@ -19,6 +20,7 @@ from orchestrator.attempts.items.selection import Chosen, Selector
 from orchestrator.core.initial_state import open_run
 from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import RestoredJob, RunState
+from orchestrator.engines.worker_ends import lines_of, outcome_in
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.money.budgets import bounds_of
 from orchestrator.reading.run_reader import RunReader
@@ -52,7 +54,7 @@ def open_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, option
     history = store.history
     # Attempts that outlive their supervisor keep their slots, so these are given away first.
     starts = history.starts_without_end
-    slots_of = assign_slots(starts.values(), max(slots, 1))
+    slots_of = assign_slots(starts.values(), max(slots, 1), partial(_is_over, store))
     selector = Selector(history.selection, jobs_file.jobs)
     _settle_growing(store)
     chosen = _choose_again(store, reader, selector, jobs_file)
@@ -89,6 +91,11 @@ def _settle_growing(store: RunStore) -> None:
 
             if (listed := settle(store.run_dir, past.growing, past.list_revision)) is not None:
                 store.append([listed])
+
+
+def _is_over(store: RunStore, start: Started) -> bool:
+    """Whether the log of its worker tells that the attempt has ended, or was given back."""
+    return outcome_in(lines_of(store.run_dir, start.worker, start.sequence) or []) is not None
 
 
 def _choose_again(store: RunStore, reader: RunReader, selector: Selector, jobs_file: JobsFile) -> dict[str, Chosen]:

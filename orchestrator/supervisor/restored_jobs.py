@@ -5,7 +5,8 @@ Skipped items are looked at again: what they needed may succeed this time. Not t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 
 from orchestrator.attempts.items.selection import Chosen
 from orchestrator.core.costs import Costs, Meter
@@ -16,16 +17,20 @@ from orchestrator.store.run_history import RunHistory
 from orchestrator.store.spending import Spending, tokens_of
 
 
-def assign_slots(starts: Iterable[Started], slots: int) -> dict[tuple[str, int], int]:
-    """A slot for each attempt that was started and has no recorded end.
+def assign_slots(starts: Collection[Started], slots: int, is_over: Callable[[Started], bool]) -> dict[tuple[str, int], int]:
+    """A slot for each attempt that was started and has no recorded end. `is_over`: whether its worker has logged what came of it.
 
     Its own (the attempt holds that lock) if the run still has it and it is not taken; else a free one; else one beyond the run's
     slots, which is gone when the attempt ends. So adopted attempts count against the slots.
+
+    Of those that were queued in one slot the one that runs has it: else the slot that an earlier one seems to leave could not be
+    locked, and the one that is free would be taken for this one's, as long as it runs.
     """
+    in_slot = Counter(start.slot for start in starts)
     assigned: dict[tuple[str, int], int] = {}
     taken: set[int] = set()
     homeless = []
-    for start in sorted(starts, key=lambda each: each.sequence):
+    for start in sorted(starts, key=lambda each: (in_slot[each.slot] > 1 and is_over(each), each.sequence)):
         if start.slot < slots and start.slot not in taken:
             taken.add(start.slot)
             assigned[start.job, start.index] = start.slot
