@@ -20,7 +20,6 @@ from orchestrator.attempts.items.selection import Chosen, Selector
 from orchestrator.core.initial_state import open_run
 from orchestrator.core.scheduling import split_slots
 from orchestrator.core.states import RestoredJob, RunState
-from orchestrator.engines.worker_ends import lines_of, outcome_in
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.reading.money.budgets import bounds_of
 from orchestrator.reading.run_reader import RunReader
@@ -94,8 +93,9 @@ def _settle_growing(store: RunStore) -> None:
 
 
 def _is_over(store: RunStore, start: Started) -> bool:
-    """Whether the log of its worker tells that the attempt has ended, or was given back."""
-    return outcome_in(lines_of(store.run_dir, start.worker, start.sequence) or []) is not None
+    from orchestrator.engines.onlookers import is_over  # for what was queued alone
+
+    return is_over(store.run_dir, start)
 
 
 def _choose_again(store: RunStore, reader: RunReader, selector: Selector, jobs_file: JobsFile) -> dict[str, Chosen]:
