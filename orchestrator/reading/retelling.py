@@ -20,6 +20,7 @@ from orchestrator.reading.open_questions import open_questions
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
+from orchestrator.reading.told_records import asked_elsewhere, charged, item_started
 from orchestrator.store.lines import EndLine, SettledLine
 from orchestrator.store.list_records import ListGrew
 from orchestrator.store.records import GateAnswered, GateAsked, ItemsListed, QueuedBegan, Reopened, RunHeader, Started, Status
@@ -157,20 +158,7 @@ class Retelling:
             return
         self._failed.discard(item)
         self._running[item] = start
-        self._hear(
-            happenings.ItemStarted(
-                item=self._reader.item_name(*item),
-                job=start.job,
-                label=start.label,
-                attempt=start.attempt,
-                at=start.at,
-                sequence=start.sequence,
-                worker=start.worker,
-                session_id=start.session,
-                agent=start.agent,
-                model=start.model,
-            )
-        )
+        self._hear(item_started(self._reader.item_name(*item), start))
 
     def _tell_end(self, item: Item) -> None:
         result = shown_result(self._reader, *item, with_output=False)
@@ -224,19 +212,7 @@ class Retelling:
             if (asked.run_id, asked.gate) in self._asking:
                 continue
             self._asking.add((asked.run_id, asked.gate))
-            self._hear(
-                happenings.GateAsked(
-                    item=asked.item,
-                    job=asked.item.partition(":")[0],
-                    label=asked.label,
-                    question=asked.question,
-                    options=asked.options,
-                    is_here=False,
-                    at=time.time(),
-                    run_id=asked.run_id,
-                    gate=asked.gate,
-                )
-            )
+            self._hear(asked_elsewhere(asked.item, asked.item.partition(":")[0], asked.label, asked))
         for job_id in self._reader.history.header.jobs:
             past = self._reader.history.jobs[job_id]
             if past.closed is None or job_id in self._closed:
@@ -248,14 +224,4 @@ class Retelling:
         ledger = ledger_of(self._reader.history)
         if ledger != self._charged:
             self._charged = ledger
-            self._hear(
-                happenings.Charged(
-                    item=None,
-                    job=None,
-                    cost_usd=None,
-                    spent_usd=ledger.cost_usd,
-                    unknown_costs=ledger.unknown,
-                    attempts=ledger.attempts,
-                    at=time.time(),
-                )
-            )
+            self._hear(charged(None, None, None, ledger))

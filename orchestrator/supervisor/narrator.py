@@ -11,6 +11,7 @@ from typing import Any, get_args
 from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import SUCCEEDED, ItemState, Waiting
 from orchestrator.reading.money.ledger import Ledger, Price
+from orchestrator.reading.told_records import asked_elsewhere, charged, item_started
 from orchestrator.store.outcomes import outcome_in_words
 from orchestrator.store.records import AttemptEnded, GateAnswered, GateAsked, RunEnded, Status
 from orchestrator.system.fence import fenced_words, log_fenced
@@ -69,21 +70,7 @@ class Narrator:
         """An attempt was handed to a worker."""
         if not self._follows_items:
             return
-        start = flight.start
-        self._listeners.hear(
-            happenings.ItemStarted(
-                item=flight.name,
-                job=flight.job.id,
-                label=start.label,
-                attempt=start.attempt,
-                at=start.at,
-                sequence=start.sequence,
-                worker=start.worker,
-                session_id=start.session,
-                agent=start.agent,
-                model=start.model,
-            )
-        )
+        self._listeners.hear(item_started(flight.name, flight.start))
 
     def attempt_ended(
         self,
@@ -146,33 +133,11 @@ class Narrator:
         self.note(f"{flight.name} waits: {message}")
         self._follows_items = True
         for each in questions:
-            self._listeners.hear(
-                happenings.GateAsked(
-                    item=flight.name,
-                    job=flight.job.id,
-                    label=flight.start.label,
-                    question=each.question,
-                    options=each.options,
-                    is_here=False,
-                    at=time.time(),
-                    run_id=each.run_id,
-                    gate=each.gate,
-                )
-            )
+            self._listeners.hear(asked_elsewhere(flight.name, flight.job.id, flight.start.label, each))
 
     def charged(self, name: str | None, job_id: str | None, cost_usd: float | None, ledger: Ledger) -> None:
         """An agent's attempt of the item `name` cost `cost_usd`, the run so far `ledger`. No name: before this supervisor."""
-        self._listeners.hear(
-            happenings.Charged(
-                item=name,
-                job=job_id,
-                cost_usd=cost_usd,
-                spent_usd=ledger.cost_usd,
-                unknown_costs=ledger.unknown,
-                attempts=ledger.attempts,
-                at=time.time(),
-            )
-        )
+        self._listeners.hear(charged(name, job_id, cost_usd, ledger))
 
     def settled(self, name: str, job_id: str, label: str | None, status: Status, message: str) -> None:
         """An item came to its end without an attempt."""
