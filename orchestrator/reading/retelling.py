@@ -51,6 +51,7 @@ class Retelling:
         self._closed: set[str] = set()
         self._why_closed: set[str] = set()
         self._charged = Ledger()
+        self._tails: tuple[RunReader, FailureTails] | None = None
 
     @property
     def _reader(self) -> RunReader:
@@ -185,11 +186,15 @@ class Retelling:
         )
 
     def _tail_of(self, item: Item) -> list[str] | None:
-        ended = self._reader.history.jobs[item[0]].last_end(item[1])
-        try:
-            return None if ended is None else FailureTails(self._reader.run_dir, self._reader.jobs_file).of(ended) or None
-        except StateRefusedError:
-            return None  # its jobs file is lost, and with it what is a secret there
+        reader = self._reader
+        ended = reader.history.jobs[item[0]].last_end(item[1])
+        # Made once: it finds out what is secret. After an update of the run there is another reader, with another jobs file.
+        if self._tails is None or self._tails[0] is not reader:
+            try:
+                self._tails = reader, FailureTails(reader.run_dir, reader.jobs_file)
+            except StateRefusedError:
+                return None  # its jobs file is lost, and with it what is a secret there
+        return None if ended is None else self._tails[1].of(ended) or None
 
     def _tell_answer(self, answered: GateAnswered) -> None:
         past, name = self._reader.history.jobs[answered.job], self._reader.item_name(answered.job, answered.index)
