@@ -19,7 +19,7 @@ import click
 
 from orchestrator.attempts.context import JOB_FIELDS, NAMES
 from orchestrator.cli.class_advice import advice_on
-from orchestrator.cli.group import COMMANDS, orchestrate
+from orchestrator.cli.group import orchestrate
 from orchestrator.jobsfile import agent_keys, keys
 from orchestrator.jobsfile.json_schema import jobs_file_schema
 from orchestrator.jobsfile.language.path_filters import PATH_FILTERS
@@ -164,7 +164,6 @@ def _table(first: str, rows: Iterable[tuple[str, str]]) -> list[str]:
 
 def commands_page() -> str:
     """Every command, with its options."""
-    group = orchestrate
     parts = [
         "# Every command\n",
         "`orchestrate COMMAND --help` prints the same. RUN is the id of a run, a beginning or an end of it that no other run",
@@ -173,12 +172,8 @@ def commands_page() -> str:
         "`port:a.py` by its label, a label alone where one item has it, or a glob. Each command takes `--home DIR`: the state",
         "folder. [Exit codes](exit-codes.md) are the same for all of them.\n",
     ]
-    for name in COMMANDS:
-        command = group.get_command(click.Context(group), name)
-        assert command is not None
-        parts += _command(command, f"orchestrate {name}")
-        for inner_name, inner in sorted(command.commands.items()) if isinstance(command, click.Group) else ():
-            parts += _command(inner, f"orchestrate {name} {inner_name}")
+    for name, command in orchestrate.every_command():
+        parts += _command(command, name)
     return "\n".join(parts)
 
 

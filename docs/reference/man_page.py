@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.group import COMMANDS, orchestrate
+from orchestrator.cli.group import orchestrate
 
 PAGE = Path(__file__).resolve().parents[1] / "man" / "orchestrate.1"
 
@@ -59,14 +59,7 @@ Defaults and pools of all runs.
 
 def man_page() -> str:
     """The whole page."""
-    group = orchestrate
-    parts = []
-    for name in COMMANDS:
-        command = group.get_command(click.Context(group), name)
-        assert command is not None
-        parts += _command(command, f"orchestrate {name}")
-        for inner_name, inner in sorted(command.commands.items()) if isinstance(command, click.Group) else ():
-            parts += _command(inner, f"orchestrate {name} {inner_name}")
+    parts = [line for name, command in orchestrate.every_command() for line in _command(command, name)]
     return "'\\\" t\n" + _HEAD + "\n".join(parts) + "\n" + _TAIL
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -33,6 +34,15 @@ class LazyGroup(click.Group):
                     each.params.append(_last_option())
                 each.params.append(_home_option())
         return command
+
+    def every_command(self) -> Iterator[tuple[str, click.Command]]:
+        """Each command as it is typed, those within a command behind it. Imports all of them: for pages about them."""
+        for name in COMMANDS:
+            command = self.get_command(click.Context(self), name)
+            assert command is not None, "each name of the table has its module"
+            yield f"orchestrate {name}", command
+            for inner_name, inner in sorted(command.commands.items()) if isinstance(command, click.Group) else ():
+                yield f"orchestrate {name} {inner_name}", inner
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a suggestion for a name that is close to one of ours."""
