@@ -11,10 +11,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.noting import tell_note
-from orchestrator.errors import ExitCode, StateRefusedError
+from orchestrator.errors import ExitCode
 from orchestrator.reading.follower import RunFollower
 from orchestrator.reading.retelling import Retelling
-from orchestrator.supervisor.options import slots_of_run
+from orchestrator.supervisor.options import slots_as_seen
 from orchestrator.views.listeners import Listeners
 from orchestrator.views.outlet import Outlet, outlet_to
 
@@ -34,7 +34,7 @@ def attach_to(invocation: Invocation, run_dir: RunDir) -> int:
     retelling = Retelling(follower, listeners.hear)
     try:
         with _ended_by_signals():
-            retelling.begin(_slots(follower))
+            retelling.begin(slots_as_seen(follower.reader))
             while retelling.look():
                 listeners.refresh_if_due(time.monotonic())
                 time.sleep(_LOOK_SECONDS)
@@ -57,14 +57,6 @@ def _view(invocation: Invocation, outlet: Outlet) -> Listener:
     from orchestrator.views.terminal import LiveView
 
     return LiveView(outlet, invocation.program(), force=False, wall_clock=time.time)
-
-
-def _slots(follower: RunFollower) -> int:
-    history = follower.reader.history
-    try:
-        return history.slots_set or slots_of_run(history.header.options, follower.reader.jobs_file)
-    except StateRefusedError:
-        return history.slots_set or 0
 
 
 @contextmanager

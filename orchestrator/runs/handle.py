@@ -92,12 +92,12 @@ class Run:
 
         from orchestrator.reading.follower import RunFollower
         from orchestrator.reading.retelling import Retelling
-        from orchestrator.supervisor.options import slots_of_run
+        from orchestrator.supervisor.options import slots_as_seen
 
         heard: list[Happening] = []
         follower = RunFollower(self._run_dir)
         retelling = Retelling(follower, heard.append)
-        retelling.begin(slots_of_run(follower.reader.history.header.options, follower.reader.jobs_file))
+        retelling.begin(slots_as_seen(follower.reader))
         goes_on = True
         while goes_on:
             goes_on = retelling.look()

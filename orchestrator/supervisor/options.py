@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator.core.events import Event
+from orchestrator.errors import StateRefusedError
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.records import RunEnded
@@ -16,6 +17,7 @@ from orchestrator.supervisor.gates import Asker
 from orchestrator.system.stop_signals import SIGNALS, StopSources
 
 if TYPE_CHECKING:
+    from orchestrator.reading.run_reader import RunReader
     from orchestrator.supervisor.growth import Incoming
 
 
@@ -65,3 +67,12 @@ def default_slots() -> int:
 def slots_of_run(options: RunOptions, jobs_file: JobsFile) -> int:
     """How many items run at once; 0: inline."""
     return next(each for each in (options.slots, jobs_file.run.slots, default_slots()) if each is not None)
+
+
+def slots_as_seen(reader: RunReader) -> int:
+    """As `slots_of_run`, for an onlooker: what was set since it began holds; 0 also where its jobs file cannot be read."""
+    history = reader.history
+    try:
+        return history.slots_set or slots_of_run(history.header.options, reader.jobs_file)
+    except StateRefusedError:
+        return 0

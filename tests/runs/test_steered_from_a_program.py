@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tomllib
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import orchestrator
 from orchestrator import Run, UserError
+from orchestrator.cli.entry import main
 from orchestrator.runs.mapping import toml
 
 VALUES = ["", 'a "b" \\ \n \x7f \x1b ü 🎉', True, 3, -0.5, ["a", [1]], {"a b": {"c": False}}]
@@ -45,3 +47,17 @@ def test_a_gate_is_answered_and_a_run_cancelled(home: Path, tmp_path: Path) -> N
     other = Run(orchestrator.run(tmp_path / "gate.toml"))
     other.cancel()
     assert other.read().status == "cancelled"
+
+
+def test_whoever_looks_is_told_the_slots_that_were_set_since(home: Path, tmp_path: Path) -> None:
+    del home
+    (tmp_path / "gate.toml").write_text('run.slots = 0\n[jobs.ask]\ngate = "go?"\n')
+    paused = orchestrator.run(tmp_path / "gate.toml")
+    assert main(["set", paused.run_id, "slots=3"]) == 0
+
+    async def told() -> list[orchestrator.happenings.Happening]:
+        return [each async for each in Run(paused).events()]
+
+    began, *_ = asyncio.run(told())
+    assert isinstance(began, orchestrator.happenings.RunBegan)
+    assert began.slots == 3
