@@ -95,7 +95,7 @@ def run(
     with CallbackListener(on_event, stopper) as listener:
         stops = StopSources(signals=signals, stopper=listener.stopper)
         report = runs.run_file(state, request, Listeners([listener]), stops=stops)
-    return result_of(RunDir(state / "runs" / report.run_id), report)
+    return result_of(RunDir.of(state, report.run_id), report)
 
 
 def resume(
