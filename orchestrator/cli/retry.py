@@ -100,20 +100,16 @@ def _chosen(reader: RunReader, meant: Meant, *, only_failed: bool) -> list[tuple
     from orchestrator.runs.retry import failed_or_cancelled
     from orchestrator.store.records import Status
 
-    jobs = reader.history.jobs
-
     # Without a name: what a person would name after a run that failed.
-    run_id = reader.run_dir.run_id
+    jobs, run_id = reader.history.jobs, reader.run_dir.run_id
+    found = meant.items(reader) if meant.words else failed_or_cancelled(reader.history)
+    chosen = [each for each in found if not only_failed or jobs[each[0]].status(each[1]) is Status.FAILED]
     if not meant.words:
-        found = failed_or_cancelled(reader.history)
-        chosen = [each for each in found if not only_failed or jobs[each[0]].status(each[1]) is Status.FAILED]
         if not chosen:
             what = "failed" if only_failed else "failed or was cancelled"
             raise UserError(f"run {run_id} has no item that {what}", "name one: orchestrate retry RUN ITEM")
         return chosen
-    named = meant.items(reader)
-    chosen = [each for each in named if not only_failed or jobs[each[0]].status(each[1]) is Status.FAILED]
-    if named and not chosen:
+    if found and not chosen:
         raise UserError(f"of {', '.join(meant.words)} no item has failed", "without --failed they run once more all the same")
     if not chosen:
         raise UserError(f"{', '.join(meant.words)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
