@@ -76,6 +76,7 @@ def command(
     Times are ISO 8601 in JSON and CSV; started_at_s and finished_at_s are the same in seconds since the epoch. Secrets are shown
     as [redacted:NAME], as in the logs.
     """
+    from orchestrator.cli.arrow_forms import FORMS as FORMS_IN_COLUMNS
     from orchestrator.cli.arrow_forms import in_columns
     from orchestrator.cli.result_forms import FORMS
     from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
@@ -110,7 +111,7 @@ def command(
     rows = results if chosen == _shown_fields() else ({field: result[field] for field in chosen} for result in results)
     redactor = None if raw else redactor_of(reader)
     # Of a file that is no text no secret can be taken out afterwards.
-    if form in ("parquet", "arrow"):
+    if form in FORMS_IN_COLUMNS:
         if path is None and is_terminal():
             raise UserError(f"--format {form} goes into a file or a pipe", f"as in: orchestrate results --format {form} -o FILE")
         write_to(path, in_columns(form, rows, chosen, redactor))
