@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.cli.each_words import ItemForm, Placeholders, literal
+from orchestrator.cli.each_words import ITEM_MARK, ItemForm, Placeholders, literal
 from orchestrator.errors import UserError
 from orchestrator.workers.lazy_pattern import lazy_pattern
 
 _OTHER_NAME = lazy_pattern(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
 """What looks like a placeholder, and is none of ours. To a command it is passed on, which may want it (`docker ps --format
 {{.ID}}`). In a prompt it is refused: an agent that is told `{{ itm }}` is paid for nothing."""
-_OURS = lazy_pattern(r"\{\{[ \t]*item[ \t]*\}\}|\{\}")
+_OURS = lazy_pattern(ITEM_MARK)
 
 
 def command_keys(words: Sequence[str], meant: Placeholders, *, is_shell: bool, takes_item: bool) -> dict[str, Any]:

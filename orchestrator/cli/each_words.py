@@ -93,7 +93,7 @@ TEXT = ItemForm()
 
 _NUMBER = lazy_pattern(r"-?[1-9]\d{0,3}")
 _NAME = lazy_pattern(r"[A-Za-z_]\w*")
-_ITEM = r"(?P<item>\{\{[ \t]*item[ \t]*\}\}|\{\})"
+ITEM_MARK = r"(?P<item>\{\{[ \t]*item[ \t]*\}\}|\{\})"
 _LOOKS_SO = r"[\w./#%+-]{1,60}"
 """What no blank, quote or comma is in looks like a placeholder: `{print $1}` and `{a,b}` are text, and so is JSON."""
 
@@ -162,7 +162,7 @@ class Placeholders(msgspec.Struct, frozen=True):
         # A name of a column may have blanks in it.
         names = "".join(rf"{re.escape(name)}(?:/\.|//?|\.)?|" for name in self.form.names)
         # Behind a `$` it is the shell's, in double braces another program's (`docker ps --format {{.ID}}`).
-        return re.compile(rf"{_ITEM}|(?<![{{$])\{{(?P<inner>{names}{_LOOKS_SO})\}}(?!\}})")
+        return re.compile(rf"{ITEM_MARK}|(?<![{{$])\{{(?P<inner>{names}{_LOOKS_SO})\}}(?!\}})")
 
     def _expression(self, found: re.Match[str]) -> _Expression:
         if found["item"] is not None:
