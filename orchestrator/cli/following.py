@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.1
 _BLOCK_BYTES = 1 << 16
-_UNSETTLED = (Status.PENDING, Status.WAITING, Status.RUNNING)
+UNSETTLED = (Status.PENDING, Status.WAITING, Status.RUNNING)
+"""Of an item in one of these states more may come."""
 
 
 def follow_item(follower: RunFollower, job_id: str, index: int, sinks: Sinks, *, names: Sequence[str], lines: int | None) -> None:
@@ -88,7 +89,7 @@ class _FollowedItem:
     def has_ended(self) -> bool:
         """Whether nothing more will come of the item for now."""
         status = self.reader.history.jobs[self.job_id].status(self.index)
-        return status not in _UNSETTLED or not self._is_supervised
+        return status not in UNSETTLED or not self._is_supervised
 
     def attempts(self) -> int:
         """How many attempts there were."""

@@ -13,13 +13,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.following import UNSETTLED
 from orchestrator.cli.output import flush, is_terminal, write_bytes, write_raw
 from orchestrator.cli.sinks import Sink, Sinks, copy_stream
 from orchestrator.cli.streams import open_stream
 from orchestrator.engines.onlookers import live_output_size, open_live_output, runs_now
 from orchestrator.reading.item_names import label_of
 from orchestrator.store.lines import EndLine
-from orchestrator.store.records import Status
 from orchestrator.system.redaction import of_this_process
 from orchestrator.system.wording import shown, title
 
@@ -37,7 +37,6 @@ _LOOK_SECONDS = 0.2
 _BLOCK_BYTES = 1 << 16
 _LABEL_WIDTH = 30
 _COLOURS = (36, 33, 32, 35, 34, 31)
-_UNSETTLED = (Status.PENDING, Status.WAITING, Status.RUNNING)
 
 
 class FollowedItems:
@@ -120,7 +119,7 @@ class FollowedItems:
 
     def _is_all_settled(self) -> bool:
         jobs = self._follower.reader.history.jobs
-        return self._wanted is not None and all(jobs[job].status(index) not in _UNSETTLED for job, index in self._wanted)
+        return self._wanted is not None and all(jobs[job].status(index) not in UNSETTLED for job, index in self._wanted)
 
 
 class _Stream:
