@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.cli.each_words import ITEM_MARK, ItemForm, Placeholders, literal
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.language.toml_values import toml_value
 from orchestrator.workers.lazy_pattern import lazy_pattern
 
 _OTHER_NAME = lazy_pattern(r"\{\{[ \t]*[A-Za-z_][^{}\n]*\}\}")
@@ -63,12 +64,12 @@ def run_text(name: str, form: ItemForm, keys: Mapping[str, Any]) -> str:
         source = {"lines": "items.txt", "batch": form.values}
     else:
         source = {"jsonl": "items.jsonl"}
-    return _file(name, keys, _value(source))
+    return _file(name, keys, toml_value(source))
 
 
 def standing_alone(name: str, keys: Mapping[str, Any], values: Iterable[Any], *, slots: int | None, keep_going: bool) -> str:
     """The TOML of a run of `each` with all that it takes besides: its items, `-j` and `-k`. Raises UserError as `run_text`."""
-    items = "".join(f"  {_value(_literally(value), 'line')},\n" for value in values)
+    items = "".join(f"  {toml_value(_literally(value), 'line')},\n" for value in values)
     keys = {**keys, "continue_on_error": True} if keep_going else keys
     return _file(name, keys, f"[\n{items}]", slots=slots)
 
@@ -84,46 +85,11 @@ def _literally(value: Any) -> Any:
 
 def _file(name: str, keys: Mapping[str, Any], items: str, *, slots: int | None = None) -> str:
     run = "" if slots is None else f"[run]\nslots = {slots}\n\n"
-    lines = [f"{key} = {_argv(value) if key == 'command' else _value(value)}\n" for key, value in keys.items()]
-    title = _value(os.path.basename(name) or "each")
+    lines = [f"{key} = {_argv(value) if key == 'command' else toml_value(value)}\n" for key, value in keys.items()]
+    title = toml_value(os.path.basename(name) or "each")
     return f"name = {title}\n\n{run}[jobs.each]\nfor_each = {items}\n{''.join(lines)}"
 
 
 def _argv(words: Sequence[str]) -> str:
-    elements = "".join(f"  {_value(word)},\n" for word in words)
+    elements = "".join(f"  {toml_value(word)},\n" for word in words)
     return f"[\n{elements}]"
-
-
-def _value(value: Any, what: str = "argument") -> str:
-    """A value of TOML on one line. `what` has a text that is not UTF-8. Raises UserError for that."""
-    if isinstance(value, bool | int | float):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(key)} = {_value(each, what)}" for key, each in value.items()) + " }"
-    if isinstance(value, str):
-        return _quoted(value, what)
-    return "[" + ", ".join(_value(each, what) for each in value) + "]"
-
-
-def _key(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else _quoted(key, "name")
-
-
-_BARE_KEY = lazy_pattern(r"[A-Za-z0-9_-]+")
-
-
-def _quoted(text: str, what: str) -> str:
-    """A TOML basic string. Control characters are escaped: --print shows the text on a terminal, which would obey them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"the {what} {text!r} is not UTF-8", "a jobs file cannot hold it; read it from a file instead") from None
-    return '"' + "".join(_ESCAPES.get(each) or (each if each.isprintable() else _by_number(each)) for each in text) + '"'
-
-
-def _by_number(character: str) -> str:
-    code = ord(character)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
-
-
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}

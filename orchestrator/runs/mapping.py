@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from orchestrator.jobsfile.language.toml_values import toml_value
 from orchestrator.reading.run_result import RunResult
 from orchestrator.runs import commands as runs
 from orchestrator.runs.api import AnyPath, home_of, result_of
@@ -41,7 +41,7 @@ def map_items(
     folder = os.path.abspath(folder or os.curdir)
     keys = {**_action(command), **job}
     text = 'name = "map"\n[jobs.each]\nfor_each = { jsonl = "items.jsonl" }\n'
-    text += "".join(f"{name} = {toml(value)}\n" for name, value in keys.items())
+    text += "".join(f"{name} = {toml_value(value)}\n" for name, value in keys.items())
     options = RunOptions(slots=slots, keep_going=keep_going)
     request = runs.EachRequest(jobs_text=text, lines=items, folder=folder, options=options, run_id=run_id)
     state = home_of(home, is_made=True)
@@ -58,19 +58,3 @@ def _action(command: Sequence[str] | str | None) -> dict[str, Any]:
         return {"shell": command}
     argv = [word.replace("{}", "{{ item }}") for word in command]
     return {"command": argv if any("{{" in word for word in argv) else [*argv, "{{ item }}"]}
-
-
-def toml(value: Any) -> str:
-    """The value as TOML has it on one line. Raises TypeError for what TOML cannot hold."""
-    match value:
-        case bool() | int() | float():
-            return str(value).lower()
-        case str():
-            # As JSON, but for the one control that JSON leaves as it is.
-            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-        case Mapping():
-            return "{" + ", ".join(f"{toml(str(key))} = {toml(each)}" for key, each in value.items()) + "}"
-        case Sequence():
-            return "[" + ", ".join(map(toml, value)) + "]"
-        case _:
-            raise TypeError(f"{value!r}: a job has texts, numbers, truth values, lists and tables")

@@ -11,16 +11,16 @@ import pytest
 import orchestrator
 from orchestrator import Run, UserError
 from orchestrator.cli.entry import main
-from orchestrator.runs.mapping import toml
+from orchestrator.jobsfile.language.toml_values import toml_value
 
 VALUES = ["", 'a "b" \\ \n \x7f \x1b ü 🎉', True, 3, -0.5, ["a", [1]], {"a b": {"c": False}}]
 
 
 def test_a_value_is_written_as_toml_reads_it() -> None:
     for value in VALUES:
-        assert tomllib.loads(f"key = {toml(value)}") == {"key": value}
+        assert tomllib.loads(f"key = {toml_value(value)}") == {"key": value}
     with pytest.raises(TypeError, match="None: a job has texts"):
-        toml([None])
+        toml_value([None])
 
 
 def test_a_command_runs_for_each_value_and_a_failure_is_a_result(home: Path, tmp_path: Path) -> None:
