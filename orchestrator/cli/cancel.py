@@ -35,6 +35,7 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import CancelRequest
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.runs.left_children import left_children
 
     meant = run_and_items(invocation, (run, *items), must_be_named if run is None else only_living)
     reader = RunReader.read(meant.run_dir)
@@ -45,7 +46,8 @@ def command(invocation: Invocation, *, run: str | None, items: tuple[str, ...], 
     except NoSupervisor:
         code = _cancel_dead(reader.run_dir, chosen, replaced_by)
     # After the parent: its item no longer starts them anew.
-    _cancel_children(invocation, reader, chosen)
+    for child in left_children(reader, chosen):
+        _cancel_dead(child, None, None)
     return code
 
 
@@ -58,25 +60,6 @@ def _chosen(reader: RunReader, meant: Meant) -> list[tuple[str, int]]:
             "a fan-out has none until what it needs has ended",
         )
     return chosen
-
-
-def _cancel_children(invocation: Invocation, reader: RunReader, items: list[tuple[str, int]] | None) -> None:
-    """Cancel the child runs of these items (None: of all) that nobody supervises. A supervised one is told by its item's run."""
-    from orchestrator.reading.run_reader import RunReader
-    from orchestrator.store.known_runs import list_children
-    from orchestrator.system.locks.holders import is_locked
-
-    names = None if items is None else {reader.item_name(*item) for item in items}
-    meant = set()
-    for child in list_children(invocation.home(), reader.run_dir.run_id):
-        history = RunReader.read(child).history
-        above, _, item = (history.header.parent or "").partition("/")
-        if above not in meant and (above != reader.run_dir.run_id or (names is not None and item not in names)):
-            continue
-        meant.add(child.run_id)
-        is_over = history.ended is not None and history.ended.status in ("completed", "failed", "cancelled")
-        if (not is_over or history.starts_without_end) and not is_locked(child.supervisor_lock):
-            _cancel_dead(child, None, None)
 
 
 def _cancel_dead(run_dir: RunDir, items: list[tuple[str, int]] | None, replaced_by: str | None) -> int:

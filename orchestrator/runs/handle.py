@@ -12,6 +12,7 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_result import RunResult
 from orchestrator.runs import commands as runs
 from orchestrator.runs.api import AnyPath, find, read_run
+from orchestrator.runs.left_children import left_children
 from orchestrator.runs.retry import failed_or_cancelled, reopen_children
 from orchestrator.store.settings_records import RunOptions
 from orchestrator.system.locks.holders import is_locked
@@ -46,11 +47,14 @@ class Run:
 
     def cancel(self, *items: str) -> None:
         """End the items that run or wait, for good; without a name the whole run. A run that nobody supervises, too."""
-        chosen = self._items(items) if items else None
+        reader, chosen = self._reader(), self._items(items) if items else None
         try:
             _check(ask(self._run_dir.path, CancelRequest.of(chosen)))
         except NoSupervisor:
             runs.cancel_dead_run(self._run_dir, chosen, Listeners([]))
+        # After the parent: its item no longer starts them anew.
+        for child in left_children(reader, chosen):
+            runs.cancel_dead_run(child, None, Listeners([]))
 
     def retry(
         self, *items: str, feedback: str = "", model: str | None = None, prompt: str | None = None, slots: int | None = None

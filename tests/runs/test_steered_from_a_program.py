@@ -12,6 +12,7 @@ import orchestrator
 from orchestrator import Run, UserError
 from orchestrator.cli.entry import main
 from orchestrator.jobsfile.language.toml_values import toml_value
+from orchestrator.store.known_runs import list_children
 
 VALUES = ["", 'a "b" \\ \n \x7f \x1b ü 🎉', True, 3, -0.5, ["a", [1]], {"a b": {"c": False}}]
 
@@ -61,3 +62,13 @@ def test_whoever_looks_is_told_the_slots_that_were_set_since(home: Path, tmp_pat
     began, *_ = asyncio.run(told())
     assert isinstance(began, orchestrator.happenings.RunBegan)
     assert began.slots == 3
+
+
+def test_a_cancelled_run_takes_the_child_runs_that_nobody_supervises_along(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text('run.slots = 0\n[jobs.ask]\ngate = "go?"\n')
+    (tmp_path / "above.toml").write_text('[jobs.below]\nworkflow = "gate.toml"\n')
+    paused = orchestrator.run(tmp_path / "above.toml")
+    (child,) = list_children(home, paused.run_id)
+    assert Run(child.run_id).read().status == "paused"
+    Run(paused).cancel()
+    assert Run(child.run_id).read().status == "cancelled"
