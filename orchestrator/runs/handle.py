@@ -119,7 +119,12 @@ class Run:
 
     def _items(self, references: tuple[str, ...]) -> list[tuple[str, int]]:
         reader = self._reader()
-        return list({found: None for each in references for found in find_items(reader, each)})
+        items = list({found: None for each in references for found in find_items(reader, each)})
+        # What was asked of them must not be promised and then forgotten.
+        if not items:
+            words = ", ".join(references)
+            raise UserError(f"{words} of run {self.run_id} has no items", "a fan-out has none until what it needs has ended")
+        return items
 
 
 def _check(reply: Reply) -> None:

@@ -72,3 +72,14 @@ def test_a_cancelled_run_takes_the_child_runs_that_nobody_supervises_along(home:
     assert Run(child.run_id).read().status == "paused"
     Run(paused).cancel()
     assert Run(child.run_id).read().status == "cancelled"
+
+
+def test_what_a_program_asks_of_items_that_are_not_there_yet_is_refused(home: Path, tmp_path: Path) -> None:
+    del home
+    (tmp_path / "gate.toml").write_text(
+        'run.slots = 0\n[jobs.ask]\ngate = "go?"\n[jobs.later]\nneeds = ["ask"]\nfor_each = { glob = "*" }\ncommand = ["true"]\n'
+    )
+    paused = Run(orchestrator.run(tmp_path / "gate.toml"))
+    for ask in (paused.cancel, paused.retry):
+        with pytest.raises(UserError, match=r"later of run .* has no items"):
+            ask("later")
