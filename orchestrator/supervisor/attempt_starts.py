@@ -46,13 +46,6 @@ class Preparation(msgspec.Struct, frozen=True):
     children: ChildRuns
 
 
-class _Unsent(msgspec.Struct):
-    """A start that is recorded and not sent yet, with what is queued behind it."""
-
-    admitted: Admitted
-    queued: list[tuple[Flight, Start]] = []
-
-
 class AttemptStarts:
     """Of one run."""
 
@@ -78,12 +71,10 @@ class AttemptStarts:
         """The locks of attempts that were admitted in this turn, until they are handed over."""
         self._recorded_through: dict[int, int] = {}
         """By worker the last attempt of which the end is known."""
-        self._unsent_in_slot: dict[int, _Unsent] = {}
-        """Starts of this turn that are not sent yet, behind which others may be queued."""
         self._admitted_in_slot: dict[int, Admitted] = {}
         """With what the last one began in each slot behind which nothing was queued: what is queued behind it has the same."""
-        self._more_in_slot: dict[int, list[tuple[Flight, Start]]] = {}
-        """What is queued in this turn behind what runs already, and is not sent yet."""
+        self._queued_in_slot: dict[int, list[tuple[Flight, Start]]] = {}
+        """What is queued in this turn behind the start that is sent with it, or behind what runs already, and is not sent yet."""
 
     def start(self, decision: StartAttempt) -> None:
         """Begin the attempt, or decline it. Raises StateUnwritableError."""
@@ -184,12 +175,10 @@ class AttemptStarts:
             return
         candidate = self._candidate(decision, ready, None)
         queued = self._recorded(candidate, decision, ready, self._admitted_in_slot[slot])
-        if (front := self._unsent_in_slot.get(slot)) is not None:
-            front.queued.append(queued)
-        elif (more := self._more_in_slot.get(slot)) is not None:
-            more.append(queued)
+        if (unsent := self._queued_in_slot.get(slot)) is not None:
+            unsent.append(queued)
         else:
-            self._more_in_slot[slot] = [queued]
+            self._queued_in_slot[slot] = [queued]
             self._run.recorder.then(partial(self._send_more, slot))
 
     def _candidate(self, decision: StartAttempt, ready: Ready, account: str | None) -> Candidate:
@@ -197,14 +186,13 @@ class AttemptStarts:
         mark = self._messages.mark(name, decision.attempt)
         return Candidate(item, name, self._run.job(item), decision.slot, mark, ready.prepared, account)
 
-    def _send(self, flight: Flight, message: Start) -> None:
-        unsent = self._unsent_in_slot.pop(flight.slot)
-        self._unsent.remove(unsent.admitted.locks)
-        self._flights.send(flight, message, unsent.admitted.locks, unsent.queued)
+    def _send(self, flight: Flight, message: Start, locks: HeldLocks) -> None:
+        self._unsent.remove(locks)
+        self._flights.send(flight, message, locks, self._queued_in_slot.pop(flight.slot))
 
     def _send_more(self, slot: int) -> None:
         # What ran there may have ended meanwhile: they hold the slot as it did.
-        self._flights.queue(slot, self._more_in_slot.pop(slot), self._admission.slots.kept(slot))
+        self._flights.queue(slot, self._queued_in_slot.pop(slot), self._admission.slots.kept(slot))
 
     def _throttled(self, candidate: Candidate) -> StartDeclined | None:
         """What keeps an attempt from starting while its account is throttled."""
@@ -233,9 +221,9 @@ class AttemptStarts:
         flight, message = self._recorded(candidate, decision, ready, admitted)
         if admitted.has_token:
             self._admission.begin_token(candidate, flight.start)
-        self._unsent_in_slot[candidate.slot] = _Unsent(admitted)
+        self._queued_in_slot[candidate.slot] = []
         self._admitted_in_slot[candidate.slot] = admitted
-        self._run.recorder.then(partial(self._send, flight, message))
+        self._run.recorder.then(partial(self._send, flight, message, admitted.locks))
         self._run.tell.started(flight)
         # Of several slots one is used then: a person would look for what is wrong.
         if candidate.job.is_agent and not self._is_first_told and self._run.core.runs_alone(candidate.item[0]):
