@@ -247,12 +247,11 @@ class Settlements:
             earlier=ends_before(last, start) if last is not None else [],
         )
         self._recorder.add(recorded)
-        # A success costs nothing more for it.
-        tail = self._tail_of(recorded) if status is Status.FAILED else None
-        self._run.tell.attempt_ended(flight, outcome, state, ended.round, price, why, tail)
+        self._run.tell.attempt_ended(flight, outcome, state, ended.round, price, why, self._tail_of(recorded))
 
     def _tail_of(self, ended: records.AttemptEnded) -> list[str] | None:
         """The last lines of what a failure wrote; None: there are none."""
+        # A success costs nothing more for it.
         if ended.status is not Status.FAILED:
             return None
         if self._tails is None:
