@@ -12,7 +12,7 @@ import sys
 from orchestrator.core.decisions import Decision
 from orchestrator.core.events import ItemsAdded, ListEnded
 from orchestrator.core.initial_state import set_failures_allowed
-from orchestrator.core.item_ends import stop_job
+from orchestrator.core.item_ends import heed_failures
 from orchestrator.core.resting import has_money
 from orchestrator.core.scheduling import is_over
 from orchestrator.core.states import PENDING, JobState, RunState
@@ -42,8 +42,8 @@ def take_in_growth(state: RunState, event: ItemsAdded | ListEnded, decisions: li
     if not event.is_whole:
         state.agenda.cut.add(event.job)
     set_failures_allowed(job, len(job.items))
-    if job.rules.limits_failures and job.failed > job.failures_allowed and not job.is_stopped:
-        stop_job(state, job, decisions)
+    if job.rules.limits_failures:
+        heed_failures(state, job, decisions)
 
 
 def are_awaited(state: RunState) -> bool:

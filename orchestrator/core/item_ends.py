@@ -83,10 +83,11 @@ def halt_run(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
                 end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
 
 
-def stop_job(state: RunState, job: JobState, decisions: list[Decision]) -> None:
-    """Let no further item of the job start: more of them failed than may."""
-    job.is_stopped = True
-    end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
+def heed_failures(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+    """Let no further item of a job that limits failures start, if more of them failed than may."""
+    if job.failed > job.failures_allowed and not job.is_stopped:
+        job.is_stopped = True
+        end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
 
 
 def end_waiting_items(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
@@ -156,7 +157,6 @@ def _chain_wants(child: JobState, parents: list[ItemState]) -> bool:
 def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[Decision]) -> None:
     """A failure stops its job (one more than `max_failures`), or halts the run, or is tolerated."""
     if job.rules.limits_failures:
-        if job.failed > job.failures_allowed and not job.is_stopped:
-            stop_job(state, job, decisions)
+        heed_failures(state, job, decisions)
     elif not job.rules.tolerates_failures:
         halt_run(state, ref, decisions)
