@@ -78,7 +78,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
     descriptors = _descriptors(ancillary) if ancillary else []
     # A message or its descriptors were cut: whatever is left of them must not be taken for the whole.
     if flags & _CUT:
-        _close(descriptors)
+        close_all(descriptors)
         # All bytes came, and fewer descriptors than fit: this process has no room for them.
         if not flags & socket.MSG_TRUNC and len(descriptors) < MAX_DESCRIPTORS:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "descriptors of a message")
@@ -93,7 +93,7 @@ def receive(sock: socket.socket) -> tuple[bytes, list[int]] | None:
         try:
             data = _read_message_file(_decode_by_file(data).path)
         except BaseException:
-            _close(descriptors)
+            close_all(descriptors)
             raise
     return data, descriptors
 
@@ -109,7 +109,8 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
     return list(numbers)
 
 
-def _close(descriptors: list[int]) -> None:
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close these copies of what was received."""
     for descriptor in descriptors:
         os.close(descriptor)
 

@@ -174,7 +174,7 @@ class SupervisorLink:
                 self._is_recalled = True
             elif isinstance(message, MoreStarts):
                 # It has the same ones already, from what was before it in its queue.
-                close_all(descriptors)
+                channel.close_all(descriptors)
                 self._queue.add(message)
             elif message is not None:
                 raise RuntimeError(f"{message} came while another attempt runs")
@@ -185,7 +185,7 @@ class SupervisorLink:
         # As before each queued start: what the supervisor has sent by now, or its end, comes first.
         if locks and not self._poll.poll(0) and self._queue.is_current(more.word):
             return Starts(starts=more.starts, word=more.word, seconds=more.seconds)
-        close_all(locks)
+        channel.close_all(locks)
         self._queue.add(more)
         self._tell_queue(running=None)
         return None
@@ -233,12 +233,6 @@ class SupervisorLink:
         self._is_end_due = True
         if number == HURRY_SIGNAL:
             self._grace_at_most = HURRIED_GRACE_SECONDS
-
-
-def close_all(descriptors: Sequence[int]) -> None:
-    """Close locks that another copy holds."""
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def make_ready() -> None:
