@@ -55,22 +55,21 @@ def capture_start(capture: Capture, run_dir: RunDir, length: int) -> bytes:
     """The first bytes of the stream, so many at most. Not compared with what was recorded. Raises CaptureMismatch."""
     if capture.inline is not None or capture.size == 0:
         return (capture.inline or b"")[:length]
-    path = capture_path(capture, run_dir)
-    try:
-        with open(open_file(path), "rb", buffering=0) as file:
-            return file.read(length)
-    except OSError as error:
-        raise CaptureMismatch(f"{path}: {error.strerror}") from error
+    return _part(capture, run_dir, 0, length)
 
 
 def capture_end(capture: Capture, run_dir: RunDir, length: int) -> bytes:
     """The last bytes of the stream, so many at most. Not compared with what was recorded. Raises CaptureMismatch."""
     if capture.inline is not None or capture.size == 0:
         return (capture.inline or b"")[-length:]
+    return _part(capture, run_dir, max(capture.size - length, 0), length)
+
+
+def _part(capture: Capture, run_dir: RunDir, first: int, length: int) -> bytes:
     path = capture_path(capture, run_dir)
     try:
         with open(open_file(path), "rb", buffering=0) as file:
-            file.seek(max(capture.size - length, 0))
+            file.seek(first)
             return file.read(length)
     except OSError as error:
         raise CaptureMismatch(f"{path}: {error.strerror}") from error
