@@ -16,7 +16,7 @@ from orchestrator.workers.files.opening import StrangeFileError, open_file
 from orchestrator.workers.log import LOG_NAME, read_log
 from orchestrator.workers.processes.identity import is_same_process, is_stopped_process, process_state
 from orchestrator.workers.processes.tree import has_mark
-from orchestrator.workers.protocol import Ended, LogLine, Returned, SessionSeen
+from orchestrator.workers.protocol import LogLine, SessionSeen
 
 
 def open_live_output(run_dir: RunDir, start: Started, stream: str) -> BinaryIO | None:
@@ -43,7 +43,7 @@ def runs_now(run_dir: RunDir, start: Started) -> bool:
     """Whether an attempt without a recorded end runs: its worker may be at the next one already, and tell of both later."""
     lines = lines_of(run_dir, start.worker, start.sequence)
     # Of a log that is gone nothing is known but what the records tell.
-    return lines is None or (bool(lines) and not any(isinstance(line, Ended | Returned) for line in lines))
+    return lines is None or (bool(lines) and outcome_in(lines) is None)
 
 
 def logged_sessions(run_dir: RunDir, start: Started) -> list[str]:
