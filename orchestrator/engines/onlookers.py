@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
-from orchestrator.engines.worker_ends import lines_of, outcome_in
+from orchestrator.engines.worker_ends import lines_of, logged_outcome, outcome_in
 from orchestrator.store.records import Started, WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.files.opening import StrangeFileError, open_file
@@ -96,4 +96,4 @@ def stopped_processes(worker: WorkerStarted | None) -> list[StoppedProcess]:
 
 def is_over(run_dir: RunDir, start: Started) -> bool:
     """Whether the log of its worker tells that the attempt has ended, or was given back."""
-    return outcome_in(lines_of(run_dir, start.worker, start.sequence) or []) is not None
+    return logged_outcome(run_dir, start) is not None

@@ -21,7 +21,7 @@ from orchestrator.engines.engine import (
     earliest,
     grace_of,
 )
-from orchestrator.engines.worker_ends import lines_of, never_sent, outcome_in
+from orchestrator.engines.worker_ends import lines_of, logged_outcome, never_sent
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.protocol import AttemptClass, EndReason, Outcome, Returned
@@ -43,7 +43,7 @@ class TakenOver:
 
     def resume(self, attempt: Attempt, worker: WorkerStarted | None) -> list[EngineEvent]:
         """Take over an attempt of an earlier supervisor: take its outcome, adopt its worker, or end what is left of it."""
-        outcome = self._logged_outcome(attempt)
+        outcome = logged_outcome(self._run_dir, attempt.start)
         # What stopped the earlier supervisor (a full disk) is no verdict on the item: it runs again.
         if outcome is not None and outcome.attempt_class is AttemptClass.STATE_ERROR:
             return [AttemptLost(attempt.slot, attempt.start.sequence, outcome.message, outcome.agent)]
@@ -118,7 +118,7 @@ class TakenOver:
         for attempt in self._adopted.take_gone():
             number, sequence = attempt.start.worker, attempt.start.sequence
             self._queued.pop(sequence, None)
-            outcome = self._logged_outcome(attempt)
+            outcome = logged_outcome(self._run_dir, attempt.start)
             overdue = self._deadlines.forget(attempt)
             if outcome is None:
                 words = f"worker {number} (of an earlier supervisor) ended without an outcome"
@@ -143,7 +143,3 @@ class TakenOver:
                 self._deadlines.forget(attempt)
                 events.append(OutcomeArrived(attempt.slot, sequence, never_sent()))
         return events
-
-    def _logged_outcome(self, attempt: Attempt) -> Outcome | None:
-        """What the attempt came to, if its worker left that in its log."""
-        return outcome_in(lines_of(self._run_dir, attempt.start.worker, attempt.start.sequence) or [])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from orchestrator.store.records import Started
 from orchestrator.store.run_dir import RunDir
 from orchestrator.workers.launch import CRASH_LOG_NAME
 from orchestrator.workers.log import LOG_NAME, find_log
@@ -44,6 +45,11 @@ def outcome_in(lines: Sequence[LogLine]) -> Outcome | None:
         if isinstance(line, Returned):
             return never_sent()
     return None
+
+
+def logged_outcome(run_dir: RunDir, start: Started) -> Outcome | None:
+    """What the attempt came to, if its worker left that in its log."""
+    return outcome_in(lines_of(run_dir, start.worker, start.sequence) or [])
 
 
 def end_in_words(run_dir: RunDir, worker: int, code: int | None) -> str:
