@@ -136,7 +136,7 @@ class EndReport:
     def groups(self, finished: RunFinished) -> list[FailureGroup]:
         """What failed. An error that no item of this session has (a time limit, an item that failed before) stands first."""
         groups, error = self._failures.in_order(), finished.summary.get("error")
-        if error and not any(group.first.item == error["item"] for group in groups):
+        if error and not _is_told(finished.summary, groups):
             more = finished.error_label, error["message"] or "", finished.error_attempts, finished.error_class
             groups.insert(0, FailureGroup(Failure((-1, 0), error["item"] or WHOLE_RUN, *more)))
         return groups
@@ -258,8 +258,18 @@ def status_lines(
 
 def _error_lines(summary: dict[str, Any], groups: Sequence[FailureGroup]) -> Iterator[str]:
     error = summary["error"]
-    if error and not any(group.first.item == error["item"] for group in groups):
+    if error and not _is_told(summary, groups):
         yield f"error: {error['item'] or WHOLE_RUN}: {shown(error['message'] or '', 300)}"
+
+
+def _is_told(summary: dict[str, Any], groups: Sequence[FailureGroup]) -> bool:
+    """Whether the groups tell of the item whose failure is the run's error."""
+    item = summary["error"]["item"]
+    if any(item == each.item for group in groups for each in (group.first, *group.others)):
+        return True
+    # A group has not all of its names; but where it and the others have all that failed, the item is among them.
+    failed = summary.get("counts", {}).get("failed", 0)
+    return item is not None and 0 < failed <= sum(group.count for group in groups)
 
 
 def _failed_count(summary: dict[str, Any], groups: Sequence[FailureGroup]) -> int:

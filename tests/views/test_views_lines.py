@@ -122,6 +122,17 @@ def test_an_error_that_is_no_items_is_told_too() -> None:
     assert "FAILED port: for_each: no such file" in said_by(Quiet, began(), finished("failed", error=error))
 
 
+@pytest.mark.parametrize("alike", [1, 2, 9])
+def test_an_item_that_failed_the_run_as_others_did_is_told_once(alike: int) -> None:
+    """Those before it may fail; it may not."""
+    borne = [ended(index, "failed", job="borne", message="exit code 1") for index in range(alike)]
+    error = {"item": "last:0", "message": "exit code 1"}
+    done = finished("failed", error=error, failed=alike + 1)
+    lines = said_by(Quiet, began(["borne", "last"]), *borne, ended(0, "failed", job="last", message="exit code 1"), done)
+    assert [line for line in lines if line.startswith("FAILED")] == ["FAILED borne:0: exit code 1"]
+    assert lines[1].startswith(f"       and {alike} more like this: ")
+
+
 def test_quiet_says_nothing_of_a_success() -> None:
     assert said_by(Quiet, began(), started(0), ended(0), Noted(message="x", at=1.0), finished(succeeded=1)) == []
 
