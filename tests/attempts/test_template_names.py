@@ -1,4 +1,4 @@
-"""Every name and field of templates is on the page that is made of the code."""
+"""Every name and field of templates has its sentence, which the page of them shows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 
 from orchestrator.attempts.context import JOB_FIELDS, NAMES
 from orchestrator.jobsfile.keys import ITEM_SCOPE
-
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
 
 def test_each_name_and_field_is_explained() -> None:
