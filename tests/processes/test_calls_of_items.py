@@ -98,6 +98,8 @@ def traced(folder: Path, items: int, queue_seconds: int) -> Trace:
     # Under strace an item lasts as long as it likes: so none of them is queued, or all that may be.
     fault = f"queue.seconds={queue_seconds}"
     environment = {**os.environ, "HOME": str(folder), "ORCHESTRATE_HOME": str(folder / "home"), "ORCHESTRATE_FAULT": fault}
+    # The first run of a new clone keeps its modules' code in two files, and syncs both: of those that follow none does.
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     done = subprocess.run(
         [*command, "run", "jobs.toml", "--quiet"],
         cwd=folder,
