@@ -96,7 +96,7 @@ class ActionRunner:
         """Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
         argv = start.argv if start.script is None else [*start.argv, script_file(start.script, self._folder)]
         outputs = (self._stdout.open(), self._stderr.open())
-        if start.creates is not None:
+        if start.creates:
             course.promised_before = creates.clear(start.creates)
         inherited = locks if course.config is None else [*locks, *course.config.locks]
         given: str | int | None = onlooker.open_dialogue(start.stdin or "") if onlooker is not None else None

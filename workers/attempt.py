@@ -151,8 +151,8 @@ class AttemptRunner:
             course.meet_bug(error, "what it left")
 
     def _settle(self, start: Start, workspace: Workspace | None, course: Course) -> None:
-        """What becomes of the file that the attempt promised, and of its workspace."""
-        if start.creates is not None:
+        """What becomes of the files that the attempt promised, and of its workspace."""
+        if start.creates:
             course.end, course.unproven = creates.settle(start.creates, course.end, course.promised_before)
         # Last: the workspace of a success is committed, and perhaps removed.
         if workspace is not None:

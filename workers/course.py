@@ -54,9 +54,9 @@ class Course(msgspec.Struct, kw_only=True):
     agent: AgentReport | None = None
     check: Capture = EMPTY_CAPTURE
     workspace: WorkspaceReport | None = None
-    promised_before: Before = Before()
+    promised_before: tuple[Before, ...] = ()
     unproven: str = ""
-    """Of a failed attempt: what stands at the final name of its `creates`, as `files.creates.fingerprint` says."""
+    """Of a failed attempt: what stands at the final names of its `creates`, as `files.creates.fingerprints` says."""
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
     leftovers: int = 0

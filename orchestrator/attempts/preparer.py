@@ -7,7 +7,7 @@ a say in it. The message for the worker is made of that in `message.py`. Nothing
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -160,19 +160,21 @@ class Preparer:
         prepared, label = found.prepared, found.label
         if self._keeps_outcome(job, index, prepared.payload):
             return NotStarted(Declined.SATISFIED, "", label)
-        if prepared.creates is not None and self._has_made(job, index, prepared.creates):
+        if prepared.creates and self._has_made(job, index, prepared.creates):
+            from orchestrator.attempts.promises import existing_in_words
+
             try:
-                if not prepared.sources or not self._is_outdated(prepared, prepared.creates.final):
-                    return NotStarted(Declined.SATISFIED, f"{prepared.creates.final} exists", label)
+                if not prepared.sources or not self._is_outdated(prepared):
+                    return NotStarted(Declined.SATISFIED, existing_in_words(prepared.creates), label)
             except ItemRefused as refused:
                 return NotStarted(Declined.REFUSED, str(refused), label)
         return found
 
-    def _is_outdated(self, prepared: Prepared, made: str) -> bool:
+    def _is_outdated(self, prepared: Prepared) -> bool:
         """Whether what the item has made is older than what it is made of. Raises ItemRefused."""
         from orchestrator.attempts.sources import newer_source
 
-        return newer_source(made, prepared.sources, prepared.made_from) is not None
+        return newer_source([each.final for each in prepared.creates], prepared.sources, prepared.made_from) is not None
 
     def _evaluate(
         self,
@@ -317,21 +319,22 @@ class Preparer:
         ended = past.last_end(index) if past.is_set_back(index) else None
         return ended is not None and ended.status is Status.SUCCEEDED and ended.payload == payload
 
-    def _has_made(self, job: Job, index: int, creates: Creates) -> bool:
-        """Whether the file of `creates` is there, and shows that the item is done."""
-        if not os.path.exists(creates.final):
+    def _has_made(self, job: Job, index: int, creates: Sequence[Creates]) -> bool:
+        """Whether the files of `creates` are all there, and show that the item is done."""
+        if not all(os.path.exists(each.final) for each in creates):
             return False
         past = self._records.history.jobs[job.id]
         ended = past.last_end(index) if past.attempts(index) else None
-        # The file was there before the item, or a success made it.
+        # The files were there before the item, or a success made them.
         if not past.attempts(index) or (ended is not None and ended.status is Status.SUCCEEDED):
             return True
-        # A failed attempt may have left it.
+        # A failed attempt may have left one of them.
         unproven = ended.outcome.unproven if ended is not None else ""
         if unproven:
             from orchestrator.workers.files.creates import fingerprint
 
-            if fingerprint(creates.final) == unproven:
+            left = zip(creates, unproven.split(), strict=False)
+            if any(fingerprint(each.final) == word for each, word in left):
                 return False
         # Nobody saw what an attempt left whose worker was killed. One that writes to the temporary name ends with the rename, so
         # the file is whole; one that writes the final name itself may have been half way.

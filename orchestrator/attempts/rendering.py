@@ -9,7 +9,7 @@ It refuses to handle: whether the item is to run at all (`preparer`), what an ag
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, assert_never
 
 import msgspec
@@ -34,7 +34,7 @@ from orchestrator.jobsfile.language.values import ValueRefused, check_token, kin
 from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
 from orchestrator.system.digests import sha256_hex
 from orchestrator.system.own_command import own_argv
-from orchestrator.workers.byte_text import bytes_of_text, comparable_json, encode_json
+from orchestrator.workers.byte_text import comparable_json, encode_json
 from orchestrator.workers.protocol import Creates
 from orchestrator.workers.shell import SHELL, argv_of_file, interpreter_of, script_argv
 
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from orchestrator.attempts.replay.archive import CapsuleAttempt
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
-
-_LONGEST_SUFFIX = 32
-"""Characters of the suffixes that the temporary name of `creates` keeps."""
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +81,7 @@ class Prepared(msgspec.Struct, frozen=True):
     cwd: str
     env: dict[str, str | None]
     stdin: str | None
-    creates: Creates | None
+    creates: list[Creates]
     label: str | None
     payload: str
     token: str | None
@@ -93,7 +90,7 @@ class Prepared(msgspec.Struct, frozen=True):
     check: str | None = None
     """A script that confirms a success, or not."""
     sources: list[str] = []
-    """Paths and patterns of what `creates` is made of, relative to `made_from` (absolute)."""
+    """Paths and patterns of what the files of `creates` are made of, relative to `made_from` (absolute)."""
     made_from: str = ""
     place: Workplace | None = None
     """Where it works; None: in the folder itself, of which no files are kept."""
@@ -146,11 +143,12 @@ def render_attempt(job: Job, context: dict[str, Any], surroundings: Surroundings
     # The folder first: the path of `creates` is relative to it. The attempt itself may work in a workspace instead.
     cwd = _folder(job, context, surroundings.folder)
     works_in = surroundings.place.inside(cwd) if surroundings.place is not None else cwd
-    # Then `creates`: all other templates of the job may name the file that is to be made.
-    creates = None
+    # Then `creates`: all other templates of the job may name the files that are to be made.
+    creates: list[Creates] = []
     if job.creates is not None:
-        creates = _creates(rendered_text(job.creates, context, "creates"), cwd, surroundings.temporary_suffix)
-        context["creates"] = creates.temporary
+        from orchestrator.attempts.promises import promised_files
+
+        creates = promised_files(job.creates, context, cwd, surroundings.temporary_suffix)
     # The environment before the action: an agent's account is told by what the job declares.
     declared = _variables(surroundings.run_env, job.env, context)
     action = _action(job, context, declared, surroundings, works_in)
@@ -206,17 +204,18 @@ def _what_it_does(
     return does
 
 
-def _payload(does: tuple[Any, ...], creates: Creates | None) -> str:
-    """16 hex digits of a hash over what an item does."""
+def _payload(does: tuple[Any, ...], creates: Sequence[Creates]) -> str:
+    """16 hex digits of a hash over what an item does. One file is told as it was before there could be several."""
+    finals: Any = [each.final for each in creates] if len(creates) > 1 else creates[0].final if creates else None
     try:
-        encoded = _encode((does, creates and creates.final))
+        encoded = _encode((does, finals))
     except UnicodeEncodeError:
-        encoded = comparable_json((does, creates and creates.final))
+        encoded = comparable_json((does, finals))
     except OverflowError as error:  # inputs of a child run: all else is text
         raise ItemRefused("inputs: a number of more than 64 bits") from error
     # The temporary name, which the action may contain, is another one in each run: it must not make it other work.
-    if creates is not None:
-        stem = os.path.basename(creates.temporary)[: len(".0123456789ab.part")]
+    for each in creates:
+        stem = os.path.basename(each.temporary)[: len(".0123456789ab.part")]
         encoded = encoded.replace(stem.encode(), b".part")
     return sha256_hex(encoded)[:16]
 
@@ -369,27 +368,3 @@ def _token(job: Job, context: Mapping[str, Any], within: str) -> str:
         raise ItemRefused(f"token: {refused}") from refused
     # What an agent's run says that it did is believed by runs of the same item alone.
     return f"inside {within}: {token}" if within else token
-
-
-def _creates(path: str, cwd: str, temporary_suffix: str) -> Creates:
-    """The file to make. Its temporary name is short, however long the final one is, and keeps the suffixes: they tell formats."""
-    if not path or path.endswith(("/", "/.", "/..")) or path in (".", ".."):
-        raise ItemRefused(f"creates: expected the path of a file, got {path!r}")
-    refuse_nul(path, "creates")
-    size_in_bytes(path, "creates")
-    final = os.path.join(cwd, path)
-    parent, name = os.path.split(final)
-    return Creates(temporary=os.path.join(parent, _stem(final, temporary_suffix) + _suffixes(name)), final=final)
-
-
-def _stem(final: str, temporary_suffix: str) -> str:
-    return f".{sha256_hex(bytes_of_text(final + temporary_suffix))[:12]}.part"
-
-
-def _suffixes(name: str) -> str:
-    """`.tar.gz` of `a.tar.gz`; the last suffix alone where all together are too long, none where that is."""
-    _, dot, rest = name.lstrip(".").partition(".")
-    if dot and len(rest) < _LONGEST_SUFFIX:
-        return dot + rest
-    last = os.path.splitext(name)[1]
-    return last if len(last) <= _LONGEST_SUFFIX else ""

@@ -1,4 +1,4 @@
-"""Whether a file that is there is older than what it is made of (`sources`), as `make` asks it."""
+"""Whether files that are there are older than what they are made of (`sources`), as `make` asks it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.jobsfile.globs import matching_paths
 
 
-def newer_source(made: str, sources: Iterable[str], folder: str) -> str | None:
-    """The first of `sources` that was changed after `made`; None: it is up to date.
+def newer_source(made: Iterable[str], sources: Iterable[str], folder: str) -> str | None:
+    """The first of `sources` that was changed after one of `made` was; None: they are up to date.
 
     `sources`: paths and patterns, relative to `folder`. Raises ItemRefused for a path at which nothing is; a pattern may match
     nothing.
     """
-    made_at = os.stat(made).st_mtime_ns
+    made_at = min(os.stat(path).st_mtime_ns for path in made)
     for source in sources:
         for path in _paths(source, folder):
             try:

@@ -48,8 +48,8 @@ def command(invocation: Invocation, *, run: str | None, item: str | None, shell:
         raise UserError(f"{name} is a run of another file", f"by hand: orchestrate run {shell_word(prepared.child.path)}")
     # What the worker would do before it starts the command, without its captures, limits and locks.
     go_to(prepared)
-    if prepared.creates is not None:
-        tell_note(f"it writes {prepared.creates.temporary}, and by hand nothing renames that")
+    for each in prepared.creates:
+        tell_note(f"it writes {each.temporary}, and by hand nothing renames that")
     if shell:
         _become([os.environ.get("SHELL") or "/bin/sh"], environment)
     # A shell script that is too long for an argument is read from a descriptor, so that no file is left behind.

@@ -237,21 +237,24 @@ def _item(
         else:
             item["child"] = {"jobs_file": prepared.child.path, "inputs": prepared.child.given}
         item.update(token=prepared.token, check=prepared.check, told=prepared.agent.told if prepared.agent is not None else None)
-        if prepared.creates is not None and os.path.exists(prepared.creates.final):
-            item["note"] = _why_anew(prepared.creates.final, prepared)
+        if prepared.creates and all(os.path.exists(each.final) for each in prepared.creates):
+            item["note"] = _why_anew(prepared)
     return item
 
 
-def _why_anew(final: str, prepared: Prepared) -> str:
-    """What is said of an item whose file is there."""
+def _why_anew(prepared: Prepared) -> str:
+    """What is said of an item whose files are there."""
+    from orchestrator.attempts.promises import existing_in_words
     from orchestrator.attempts.sources import newer_source
     from orchestrator.attempts.template_texts import ItemRefused
 
     try:
-        newer = newer_source(final, prepared.sources, prepared.made_from)
+        newer = newer_source([each.final for each in prepared.creates], prepared.sources, prepared.made_from)
     except ItemRefused as refused:
         return f"refused: {refused}"
-    return f"done already: {final} exists" if newer is None else f"runs anew: {newer} is newer than {final}"
+    if newer is None:
+        return f"done already: {existing_in_words(prepared.creates)}"
+    return f"runs anew: {newer} is newer than {prepared.creates[0].final}"
 
 
 def _item_label(job: Job, context: dict[str, Any], label: LabelBefore, index: int) -> str | None:

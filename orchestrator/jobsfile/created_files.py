@@ -1,4 +1,4 @@
-"""Which file each item of a job makes (`creates`), as far as that is known before they start: no two may make the same one.
+"""Which files each item of a job makes (`creates`), as far as that is known before they start: no two may make one of them.
 
 Two items with one file would run beside each other, and the file would be that of whichever ended last.
 Refuses to handle: paths that tell of what an item follows (`parent`), and items of two jobs, of which `when` may let one run.
@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.jobsfile.language.template import RenderError, Template
 from orchestrator.jobsfile.language.values import text_of
+from orchestrator.jobsfile.model import Promised
 from orchestrator.workers.lazy_pattern import lazy_pattern
 
 _ITEM_ALONE = lazy_pattern(r"([^{}]*)\{\{\s*item\s*\}\}([^{}]*)")
@@ -38,16 +39,16 @@ class CreatedFiles:
 
     def __init__(
         self,
-        creates: Template,
+        creates: Promised,
         cwd: Template | None,
         when: Template | None,
         token: Template | None,
         known: Collection[str],
     ) -> None:
         self._creates, self._cwd, self._when, self._token = creates, cwd, when, token
-        templates = [each for each in (creates, cwd, when, token) if each is not None]
+        templates = [*creates.paths, *(each for each in (cwd, when, token) if each is not None)]
         self._is_known = all(template.names <= set(known) for template in templates)
-        self._around = _ITEM_ALONE.fullmatch(creates.source)
+        self._around = _ITEM_ALONE.fullmatch(creates.paths[0].source) if len(creates.paths) == 1 else None
         self._makers: dict[str, tuple[int, str | None]] = {}
         """By path: the item that makes it, and its token."""
 
@@ -58,22 +59,25 @@ class CreatedFiles:
         try:
             if self._when is not None and self._when.render(context) not in (True, "true"):
                 return
-            path = self._path(context)
+            paths = self._paths(context)
             token = None if self._token is None else text_of(self._token.render(context))
         except (RenderError, ValueError):
             return
-        first, other = self._makers.setdefault(path, (index, token))
-        # Items with one token are the same work: one of them makes the file, and the others share its outcome.
-        if first != index and (token is None or token != other):
-            raise SameFile(first, index, path)
+        for path in paths:
+            first, other = self._makers.setdefault(path, (index, token))
+            # Items with one token are the same work: one of them makes the file, and the others share its outcome.
+            if first != index and (token is None or token != other):
+                raise SameFile(first, index, path)
 
-    def _path(self, context: Mapping[str, Any]) -> str:
+    def _paths(self, context: Mapping[str, Any]) -> list[str]:
         item = context.get("item")
         if self._around is not None and isinstance(item, str):
             # The usual path, of which a list may have a million: it needs no template.
-            path = f"{self._around[1]}{item}{self._around[2]}"
+            paths = [f"{self._around[1]}{item}{self._around[2]}"]
         else:
-            path = text_of(self._creates.render(context))
+            values = [template.render(context) for template in self._creates.paths]
+            paths = [text_of(each) for value in values for each in (value if type(value) is list else (value,))]
         if self._cwd is not None:
-            path = os.path.join(text_of(self._cwd.render(context)), path)
-        return os.path.normpath(path)
+            folder = text_of(self._cwd.render(context))
+            paths = [os.path.join(folder, path) for path in paths]
+        return [os.path.normpath(path) for path in paths]

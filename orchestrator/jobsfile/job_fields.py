@@ -31,6 +31,7 @@ from orchestrator.jobsfile.model import (
     GateAction,
     LandAction,
     OnReject,
+    Promised,
     PromptFile,
     Repeat,
     Retry,
@@ -57,7 +58,7 @@ JobFields = dict[str, Any]
 _WHEN_WORDS = ("always", "failed")
 _WORKSPACES = ("shared", "worktree", "copy", "temp")
 _REJECT_WORDS = ("abort", "skip", "retry")
-_TEXTS = frozenset({"label", "cwd", "stdin", "creates", "show_file", "model"})
+_TEXTS = frozenset({"label", "cwd", "stdin", "show_file", "model"})
 _WRITTEN: dict[str, tuple[TemplateKind, str]] = {
     "prompt": ("text", "what to tell the agent"),
     "resume_prompt": ("text", "what to tell the agent"),
@@ -280,6 +281,17 @@ def _prompt_file(value: Any, place: Place, problems: Problems) -> Any:
     return template if template is WRONG else PromptFile(path=template, is_template=is_template)
 
 
+def _creates(value: Any, place: Place, problems: Problems) -> Any:
+    if isinstance(value, str):
+        template = compile_text(value, "text", place, problems)
+        return template if template is WRONG else Promised(paths=(template,))
+    if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+        problems.tell(place, f'expected the path of a file or a list of them such as ["a.pdf", "a.log"], got {describe(value)}')
+        return WRONG
+    paths = compile_list(value, place, problems)
+    return paths if paths is WRONG else Promised(paths=paths, is_list=True)
+
+
 def _retry(value: Any, place: Place, problems: Problems) -> Any:
     if isinstance(value, dict):
         raw, wrong = decode(value, RetryTable, place, problems)
@@ -303,6 +315,7 @@ _BUILDERS: dict[str, Callable[[Any, Place, Problems], Any]] = {
     "on_reject": _on_reject,
     "workspace": _workspace,
     "prompt_file": _prompt_file,
+    "creates": _creates,
     "shell_program": _shell_program,
     "args": compile_list,
     "artifacts": compile_list,

@@ -44,6 +44,7 @@ from orchestrator.jobsfile.model import (
     ListSource,
     MatrixSource,
     OnReject,
+    Promised,
     ShellAction,
     WorkflowAction,
     templates_in,
@@ -219,9 +220,10 @@ class _JobChecks:
         `makers`: by path, the jobs before this one that make it in any case; this one is added.
         """
         fields, source = self._fields, self._fields.get("for_each")
-        given = [fields.get(key) for key in ("creates", "cwd", "when", "token")]
-        creates, cwd, when, token = (each if isinstance(each, Template) else None for each in given)
-        if creates is None or WRONG in given:
+        creates = fields.get("creates")
+        given = [fields.get(key) for key in ("cwd", "when", "token")]
+        cwd, when, token = (each if isinstance(each, Template) else None for each in given)
+        if not isinstance(creates, Promised) or WRONG in given:
             return
         if source is None:
             self._check_sole_maker(creates, cwd, makers)
@@ -236,13 +238,14 @@ class _JobChecks:
         except SameFile as same:
             self._tell("creates", same.in_words(self._id))
 
-    def _check_sole_maker(self, creates: Template, cwd: Template | None, makers: dict[str, str]) -> None:
+    def _check_sole_maker(self, creates: Promised, cwd: Template | None, makers: dict[str, str]) -> None:
         """Tell that another job makes the same file, where nothing may keep either of the two from doing so."""
-        if not creates.is_static or (cwd is not None and not cwd.is_static) or self._fields.keys() & {"when", "token"}:
+        if (cwd is not None and not cwd.is_static) or self._fields.keys() & {"when", "token"}:
             return
-        path = os.path.normpath(os.path.join(cwd.source if cwd is not None else "", creates.source))
-        if makers.setdefault(path, self._id) != self._id:
-            self._tell("creates", f"{makers[path]} and {self._id} would both make {path}")
+        folder = cwd.source if cwd is not None else ""
+        for path in [os.path.normpath(os.path.join(folder, each.source)) for each in creates.paths if each.is_static]:
+            if makers.setdefault(path, self._id) != self._id:
+                self._tell("creates", f"{makers[path]} and {self._id} would both make {path}")
 
     def check_gate(self) -> None:
         """Tell keys of the job's own table that mean nothing for a gate, or only for one."""

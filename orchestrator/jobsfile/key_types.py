@@ -251,6 +251,13 @@ PromptFiles = Annotated[
         extra_json_schema={"anyOf": [{"type": "string", "minLength": 1}, _one_of("PromptFileTable")]},
     ),
 ]
+Created = Annotated[
+    Any,
+    Meta(
+        description='the path of a file or a list of them such as ["a.pdf", "a.log"]',
+        extra_json_schema={"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
+    ),
+]
 WorkspaceKind = Annotated[
     Literal["shared", "worktree", "copy", "temp"], Meta(description='one of "shared", "worktree", "copy" and "temp"')
 ]

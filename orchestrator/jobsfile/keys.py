@@ -31,6 +31,7 @@ from orchestrator.jobsfile.key_types import (
     Choices,
     Condition,
     Count,
+    Created,
     Defaults,
     Delays,
     Delimiter,
@@ -210,8 +211,8 @@ class JobTable(AgentKeys, kw_only=True):
     """How much of each stream is kept."""
     control: Flag | None = None
     """Whether what the item starts may steer runs, its own too (`approve`, `set`, `cancel`, `stop`, …); else it may only look."""
-    creates: Text | None = None
-    """Template of a path. If the file exists the item is done; else the command writes to `{{ creates }}`, renamed at success."""
+    creates: Created | None = None
+    """Path or paths (templates). If all exist, the item is done; else it writes to `{{ creates }}`, renamed at the end."""
     sources: Texts | None = None
     """Templates of files, or of patterns, of which `creates` is made: if one of them is newer, the item runs anew."""
     token: Text | None = None

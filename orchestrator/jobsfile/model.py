@@ -96,6 +96,13 @@ class PromptFile(msgspec.Struct, frozen=True, kw_only=True):
     is_template: bool = True
 
 
+class Promised(msgspec.Struct, frozen=True, kw_only=True):
+    """`creates`: the paths of the files that an item makes. `is_list`: templates know them as a list, and not as one text."""
+
+    paths: tuple[Template, ...]
+    is_list: bool = False
+
+
 class LandAction(msgspec.Struct, frozen=True, kw_only=True):
     """`land`: bring home what the items of `job` did in their worktrees."""
 
@@ -228,7 +235,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     env: dict[str, Template] = msgspec.field(default_factory=dict)
     stdin: Template | None = None
     output: OutputKind = "text"
-    creates: Template | None = None
+    creates: Promised | None = None
     sources: tuple[Template, ...] = ()
     token: Template | None = None
     token_ttl: float = 0.0

@@ -170,7 +170,7 @@ class Admission:
         wanted = Wanted(
             token=prepared.token,
             payload=prepared.payload,
-            makes_file=prepared.creates is not None,
+            makes_file=bool(prepared.creates),
             is_asked=prepared.is_asked,
             schema=prepared.agent.schema if prepared.agent is not None else None,
         )

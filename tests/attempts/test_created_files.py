@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -24,10 +25,11 @@ OK, FAILED, LOST = AttemptClass.OK, AttemptClass.COMMAND_FAILED, AttemptClass.LO
 class Work:
     """A run of one job that creates `file`, by its temporary name or by the final one."""
 
-    def __init__(self, file: Path, *, names_temporary: bool = True) -> None:
+    def __init__(self, file: Path, *others: Path, names_temporary: bool = True) -> None:
         self.file = file
+        creates = json.dumps([str(each) for each in (file, *others)] if others else str(file))
         command = "make {{ creates }}" if names_temporary else f"make {file}"
-        self._records = MemoryRecords(f'[jobs.work]\nattempts = 9\ncreates = "{file}"\nshell = "{command}"\n')
+        self._records = MemoryRecords(f'[jobs.work]\nattempts = 9\ncreates = {creates}\nshell = "{command}"\n')
         contexts = ItemContexts(self._records, {})
         jobs_file = self._records.jobs_file
         loops = Loops(self._records, contexts)
@@ -47,7 +49,7 @@ class Work:
     def is_done(self) -> bool:
         """Whether the item is told done without another attempt."""
         found = self._preparer.prepare_attempt(self._records.job("work"), 0, self._attempts + 1)
-        assert isinstance(found, Ready) or found.message == f"{self.file} exists"
+        assert isinstance(found, Ready) or found.message.startswith(str(self.file))
         return isinstance(found, NotStarted)
 
 
@@ -79,6 +81,19 @@ def test_a_file_that_came_after_a_failure_proves_what_any_file_does(file: Path) 
     work = Work(file)
     work.attempt(FAILED)
     file.touch()
+    assert work.is_done
+
+
+def test_of_several_files_all_must_be_there_and_none_may_be_what_a_failure_left(file: Path) -> None:
+    other = file.with_name("other")
+    work = Work(file, other)
+    file.touch()
+    assert not work.is_done
+    other.touch()
+    assert work.is_done
+    work.attempt(FAILED, f"- {fingerprint(str(other))}")
+    assert not work.is_done
+    other.write_text("whole, by a person")
     assert work.is_done
 
 

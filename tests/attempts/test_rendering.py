@@ -16,7 +16,7 @@ from orchestrator.attempts.rendering import Prepared, Surroundings, is_wanted, r
 from orchestrator.attempts.template_texts import ARGUMENT_BYTES, ItemRefused
 from orchestrator.jobsfile.language.compiler import compile_template
 from orchestrator.jobsfile.language.template import Template, TemplateKind
-from orchestrator.jobsfile.model import CommandAction, Job, ShellAction
+from orchestrator.jobsfile.model import CommandAction, Job, Promised, ShellAction
 from orchestrator.workers.protocol import Limits
 
 HOSTILE = "quotes ' \" `id` $(id) ${HOME} \\ \\' new\nline\r\ttab é 漢 \U0001f600 \x01\x7f * ? ~ # ; & | < > -"
@@ -25,6 +25,10 @@ LARGE = (HOSTILE * 2000).encode()[:100_000].decode(errors="ignore")
 
 def text(source: str, kind: TemplateKind = "text") -> Template:
     return compile_template(source, kind)
+
+
+def made(path: str) -> Promised:
+    return Promised(paths=(text(path),))
 
 
 def command(*argv: str, **keys: Any) -> Job:
@@ -164,11 +168,11 @@ def test_standard_input_may_hold_any_text_of_any_length() -> None:
 
 
 def test_bytes_that_are_not_utf8_make_other_work_and_reach_argv_environment_and_creates() -> None:
-    job = command("{{ item }}", env={"X": text("{{ item }}")}, creates=text("{{ item }}.txt"))
+    job = command("{{ item }}", env={"X": text("{{ item }}")}, creates=made("{{ item }}.txt"))
     odd, plain = prepared(job, "caf\udce9"), prepared(job, "caf\xe9")
     assert (odd.argv, odd.env, odd.payload != plain.payload) == (["caf\udce9"], {"X": "caf\udce9"}, True)
-    assert odd.creates is not None
-    assert odd.creates.final == "/srv/here/caf\udce9.txt"
+    assert odd.creates
+    assert odd.creates[0].final == "/srv/here/caf\udce9.txt"
 
 
 # Folder and environment.
@@ -202,27 +206,27 @@ def test_creates_gives_a_temporary_name_beside_the_final_one() -> None:
     job = shell(
         "make {{ item }} {{ creates }}",
         cwd=text("sub"),
-        creates=text("out/{{ item }}.tar.gz"),
+        creates=made("out/{{ item }}.tar.gz"),
         env={"OUT": text("{{ creates }}")},
     )
     ready = prepared(job, "a b")
-    assert ready.creates is not None
-    assert ready.creates.final == "/srv/here/sub/out/a b.tar.gz"
-    folder, name = os.path.split(ready.creates.temporary)
+    assert ready.creates
+    assert ready.creates[0].final == "/srv/here/sub/out/a b.tar.gz"
+    folder, name = os.path.split(ready.creates[0].temporary)
     assert folder == "/srv/here/sub/out"
     assert name.startswith(".")
     assert name.endswith(".part.tar.gz")
-    assert ready.argv[2] == f"make 'a b' '{ready.creates.temporary}'"
-    assert ready.env["OUT"] == ready.creates.temporary
+    assert ready.argv[2] == f"make 'a b' '{ready.creates[0].temporary}'"
+    assert ready.env["OUT"] == ready.creates[0].temporary
 
 
 def test_the_temporary_name_is_the_same_for_each_attempt_and_another_in_each_run() -> None:
-    job = command("make", "{{ creates }}", creates=text("{{ item }}.txt"))
+    job = command("make", "{{ creates }}", creates=made("{{ item }}.txt"))
     first, second, other = prepared(job), prepared(job, attempt={"number": 2}), prepared(job, suffix="another")
     assert first == second
-    assert first.creates is not None
-    assert other.creates is not None
-    assert first.creates.temporary != other.creates.temporary
+    assert first.creates
+    assert other.creates
+    assert first.creates[0].temporary != other.creates[0].temporary
     assert first.payload == other.payload
 
 
@@ -239,16 +243,33 @@ def test_the_temporary_name_is_the_same_for_each_attempt_and_another_in_each_run
     ],
 )
 def test_the_temporary_name_keeps_the_suffixes_and_stays_short(name: str, suffixes: str) -> None:
-    ready = prepared(command("make", creates=text("{{ item }}")), name)
-    assert ready.creates is not None
-    temporary = os.path.basename(ready.creates.temporary)
+    ready = prepared(command("make", creates=made("{{ item }}")), name)
+    assert ready.creates
+    temporary = os.path.basename(ready.creates[0].temporary)
     assert temporary.partition(".part")[2] == suffixes
     assert len(temporary) < 60
 
 
+def test_several_files_of_creates_are_a_list_to_templates_and_are_made_each_beside_its_own_place() -> None:
+    two = Promised(paths=(text("{{ item }}.pdf", "value"), text("log/{{ item }}", "value")), is_list=True)
+    ready = prepared(command("make", "{{ creates }}", creates=two, env={"LOG": text("{{ creates[1] }}")}), "a")
+    assert [each.final for each in ready.creates] == ["/srv/here/a.pdf", "/srv/here/log/a"]
+    temporary = [each.temporary for each in ready.creates]
+    assert ready.argv == ["make", *temporary]
+    assert ready.env["LOG"] == temporary[1]
+    assert temporary[1].startswith("/srv/here/log/.")
+    # The names of a run make no other work; another list does.
+    again = prepared(command("make", "{{ creates }}", creates=two, env={"LOG": text("{{ creates[1] }}")}), "a", suffix="other")
+    assert (again.creates != ready.creates, again.payload) == (True, ready.payload)
+    same = Promised(paths=(text("x", "value"), text("./x", "value")), is_list=True)
+    assert refusal(command("make", creates=same), "a") == "creates: /srv/here/x is named twice"
+    none = Promised(paths=(text("{{ [] }}", "value"),), is_list=True)
+    assert refusal(command("make", creates=none), "a") == "creates: expected the path of a file, got an empty list"
+
+
 @pytest.mark.parametrize("path", ["", "out/", ".", "out/..", "a\0b", "\ud83d"])
 def test_creates_has_to_be_the_path_of_a_file(path: str) -> None:
-    assert refusal(command("make", creates=text("{{ item }}")), path).startswith("creates")
+    assert refusal(command("make", creates=made("{{ item }}")), path).startswith("creates")
 
 
 # Token.
@@ -299,7 +320,7 @@ def test_the_payload_tells_what_is_done_apart() -> None:
         prepared(command("echo", "x", env={"A": text("a")})),
         prepared(command("echo", "x", cwd=text("a"))),
         prepared(command("echo", "x", output="json")),
-        prepared(command("echo", "x", creates=text("a"))),
+        prepared(command("echo", "x", creates=made("a"))),
         prepared(shell("echo x")),
     ]
     assert len({base, *(each.payload for each in others)}) == 8
@@ -318,7 +339,7 @@ def test_the_order_of_the_environment_is_no_difference() -> None:
 
 def test_what_is_prepared_can_be_sent() -> None:
     ready = prepared(
-        shell("echo {{ item }} > {{ creates }}", creates=text("{{ item }}"), stdin=text("{{ item }}")), HOSTILE.replace("/", "")
+        shell("echo {{ item }} > {{ creates }}", creates=made("{{ item }}"), stdin=text("{{ item }}")), HOSTILE.replace("/", "")
     )
     assert msgspec.msgpack.encode((ready.argv, ready.script, ready.cwd, ready.env, ready.stdin, ready.creates))
 

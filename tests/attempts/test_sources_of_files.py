@@ -20,7 +20,7 @@ def write(folder: Path, **times: int) -> None:
 
 
 def newer(folder: Path, *sources: str) -> str | None:
-    return newer_source(str(folder / "made"), sources, str(folder))
+    return newer_source([str(folder / "made")], sources, str(folder))
 
 
 def test_a_file_is_older_than_the_first_source_that_was_changed_later(tmp_path: Path) -> None:

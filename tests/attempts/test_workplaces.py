@@ -283,7 +283,7 @@ def test_by_hand_nobody_is_led_out_of_a_workspace_either(tmp_path: Path) -> None
         cwd=str(tmp_path / "ws" / "sub"),
         env={},
         stdin=None,
-        creates=None,
+        creates=[],
         label=None,
         payload="",
         token=None,

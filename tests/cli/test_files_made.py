@@ -88,7 +88,7 @@ def test_a_worker_killed_before_it_could_tell_leaves_a_file_that_counts_only_if_
         f'[run]\nslots = 1\n[jobs.go]\ncreates = "made"\nshell = "echo began >> witness; echo whole > {writes}"\n'
     )
     # The lines of a worker are: begun, spawned, ended. The file stands by then. Three workers in a row are killed so.
-    told = run_cli("run", "jobs.toml", env={"ORCHESTRATE_WORKER_FAULT": "worker.log.write:3"})
+    told = run_cli("run", "jobs.toml", "--progress", "lines", env={"ORCHESTRATE_WORKER_FAULT": "worker.log.write:3"})
     assert told.returncode == (0 if begins == 1 else 1), told.stderr
     assert run_cli("resume", "jobs.toml").returncode == 0
     assert (tmp_path / "witness").read_text() == "began\n" * begins

@@ -99,10 +99,10 @@ class TestInTheWorker:
         worker.shell("echo out; echo err >&2")  # and now it has no file for either stream
         creates = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
         with room_for_descriptors(room, worker.pid):
-            short = worker.run("sh", stdin="text", script="cat > .new; echo ran >> witness", creates=creates)
+            short = worker.run("sh", stdin="text", script="cat > .new; echo ran >> witness", creates=[creates])
         assert short.attempt_class is AttemptClass.SHORTAGE, short
         assert not (worker.root / "witness").exists()
-        well = worker.run("sh", stdin="text", script="cat > .new; echo ran >> witness", creates=creates)
+        well = worker.run("sh", stdin="text", script="cat > .new; echo ran >> witness", creates=[creates])
         assert well.attempt_class is AttemptClass.OK
         assert (worker.root / "witness").read_text() == "ran\n"
         assert Path(creates.final).read_text() == "text"

@@ -126,7 +126,6 @@ def test_a_key_becomes_its_value(keys: str, attribute: str, value: Any) -> None:
         ('label = "{{ index }}"', "label", "{{ index }}", "text"),
         ('cwd = "src"', "cwd", "src", "text"),
         ('stdin = "{{ inputs.who }}"', "stdin", "{{ inputs.who }}", "text"),
-        ('creates = "out/{{ label }}"', "creates", "out/{{ label }}", "text"),
         ('when = "{{ inputs.who }}"', "when", "{{ inputs.who }}", "value"),
         ('token = "{{ inputs.who }} {{ label }} {{ run.id }}"', "token", "{{ inputs.who }} {{ label }} {{ run.id }}", "text"),
     ],

@@ -60,9 +60,7 @@ def admit(run: Run, number: int, slot: int, keys: str = "", *, pool: str = "", e
     )
     missing = MissingResources(run.run_dir, resources)
     admission = Admission(cast(SupervisedRun, supervised), resources, missing, cast(Engine, engine or NoEngine()), run.desk)
-    prepared = Prepared(
-        argv=["true"], script=None, cwd="/", env={}, stdin=None, creates=None, label=None, payload="p", token=TOKEN
-    )
+    prepared = Prepared(argv=["true"], script=None, cwd="/", env={}, stdin=None, creates=[], label=None, payload="p", token=TOKEN)
     return admission.admit(Candidate((0, number), f"port:{number}", jobs_file.jobs[0], slot, run.mark(number), prepared, None))
 
 

@@ -103,9 +103,9 @@ def test_what_is_promised_is_kept_once_the_check_has_passed(worker: CheckDriver)
     creates = Creates(temporary=str(worker.root / "made.new"), final=str(worker.root / "made"))
     script = f"echo x > {creates.temporary}"
     check = f"test -e {creates.temporary} && test ! -e {creates.final}"
-    assert worker.check(f"{check} && exit 1", script, creates=creates).attempt_class is FAILED
+    assert worker.check(f"{check} && exit 1", script, creates=[creates]).attempt_class is FAILED
     assert sorted(path.name for path in worker.root.glob("made*")) == []
-    assert worker.check(check, script, creates=creates).attempt_class is AttemptClass.OK
+    assert worker.check(check, script, creates=[creates]).attempt_class is AttemptClass.OK
     assert sorted(path.name for path in worker.root.glob("made*")) == ["made"]
 
 

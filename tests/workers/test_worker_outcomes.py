@@ -224,7 +224,7 @@ def test_no_descriptor_is_left_open_in_the_worker(worker: WorkerDriver) -> None:
 class TestCreates:
     def test_the_file_gets_its_name_only_after_success(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
-        outcome = worker.shell("echo half > .new; test ! -e file; exit 0", creates=promised)
+        outcome = worker.shell("echo half > .new; test ! -e file; exit 0", creates=[promised])
         assert outcome.attempt_class is AttemptClass.OK
         assert Path(promised.final).read_text() == "half\n"
         assert not Path(promised.temporary).exists()
@@ -233,7 +233,7 @@ class TestCreates:
         """`convert && rm source`, and then something fails: what was made may be all that there is."""
         promised = Creates(temporary=f"{worker.root}/.new.gz", final=f"{worker.root}/file.gz")
         for number, said in ((1, "first"), (2, "second")):
-            outcome = worker.shell(f"echo {said} > .new.gz; exit 9", creates=promised)
+            outcome = worker.shell(f"echo {said} > .new.gz; exit 9", creates=[promised])
             assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.COMMAND_FAILED, 9)
             assert outcome.message == f"exit code 9 (what it had made is kept as {worker.root}/.kept-{number}.new.gz)"
         assert outcome.unproven == "", "nothing stands at the final name"
@@ -243,55 +243,72 @@ class TestCreates:
         }
         assert not Path(promised.final).exists()
 
+    def test_of_several_files_all_are_made_or_none_takes_its_name(self, worker: WorkerDriver) -> None:
+        root = worker.root
+        promised = [Creates(temporary=f"{root}/{folder}/.new", final=f"{root}/{folder}/file") for folder in ("one", "two")]
+        half = worker.shell("echo half > one/.new", creates=promised)
+        words = f"{root}/two/file was not created (nothing at {root}/two/.new)"
+        kept = f"{root}/one/.kept-1.new"
+        assert (half.attempt_class, half.message) == (
+            AttemptClass.CREATES_MISSING,
+            f"{words} (what it had made is kept as {kept})",
+        )
+        assert [Path(each.final).exists() for each in promised] == [False, False]
+        # One by its temporary name, one by its own; what a failure leaves under a final name is told word by word.
+        failed = worker.shell("echo half > two/file; exit 1", creates=promised)
+        assert failed.unproven.split() == ["-", fingerprint(f"{root}/two/file")]
+        assert worker.shell("echo a > one/.new; echo b > two/file", creates=promised).attempt_class is AttemptClass.OK
+        assert [Path(each.final).read_text() for each in promised] == ["a\n", "b\n"]
+
     def test_what_a_failure_had_made_empty_leaves_nothing(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
-        assert worker.shell("no-such-command > .new", creates=promised).message == "exit code 127"
-        assert worker.shell("mkdir .new; exit 3", creates=promised).message == "exit code 3"
+        assert worker.shell("no-such-command > .new", creates=[promised]).message == "exit code 127"
+        assert worker.shell("mkdir .new; exit 3", creates=[promised]).message == "exit code 3"
         assert not list(worker.root.glob("*.new"))
 
     def test_what_a_killed_attempt_had_made_is_set_aside_and_told_by_the_next(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
         Path(promised.temporary).write_text("of one that was killed")
-        outcome = worker.shell("echo whole > .new", creates=promised)
+        outcome = worker.shell("echo whole > .new", creates=[promised])
         assert (outcome.attempt_class, Path(promised.final).read_text()) == (AttemptClass.OK, "whole\n")
         assert outcome.message == f"what an attempt before it had made is kept as {worker.root}/.kept-1.new"
         assert (worker.root / ".kept-1.new").read_text() == "of one that was killed"
 
     def test_a_command_that_writes_the_final_name_itself_has_created_it(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
-        failed = worker.shell("echo half > file; exit 1", creates=promised)
+        failed = worker.shell("echo half > file; exit 1", creates=[promised])
         assert (failed.attempt_class, bool(failed.unproven)) == (AttemptClass.COMMAND_FAILED, True)
         assert failed.unproven == fingerprint(promised.final)
         # A file that it has not touched is none that it made, and one that it has is.
-        same = worker.shell("test -e file", creates=promised)
+        same = worker.shell("test -e file", creates=[promised])
         assert same.attempt_class is AttemptClass.CREATES_MISSING
         assert "file was not created: it was there before, and has not changed" in same.message
-        made = worker.shell("echo whole > file", creates=promised)
+        made = worker.shell("echo whole > file", creates=[promised])
         assert (made.attempt_class, made.message, made.unproven) == (AttemptClass.OK, "", "")
         assert Path(promised.final).read_text() == "whole\n"
 
     def test_a_folder_is_another_once_anything_in_it_is(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/folder")
-        failed = worker.shell("mkdir -p folder/deep; echo half > folder/deep/a; exit 1", creates=promised)
+        failed = worker.shell("mkdir -p folder/deep; echo half > folder/deep/a; exit 1", creates=[promised])
         assert failed.unproven == fingerprint(promised.final) != ""
-        made = worker.shell("echo whole > folder/deep/a", creates=promised)
+        made = worker.shell("echo whole > folder/deep/a", creates=[promised])
         assert made.attempt_class is AttemptClass.OK, made
 
     def test_a_success_without_the_file_is_a_failure(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
-        outcome = worker.run("true", creates=promised)
+        outcome = worker.run("true", creates=[promised])
         assert (outcome.attempt_class, outcome.exit_code) == (AttemptClass.CREATES_MISSING, 0)
         assert "file was not created" in outcome.message
 
     def test_what_an_earlier_attempt_left_is_no_success(self, worker: WorkerDriver) -> None:
         (worker.root / ".new" / "deep").mkdir(parents=True)
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
-        assert worker.run("true", creates=promised).attempt_class is AttemptClass.CREATES_MISSING
+        assert worker.run("true", creates=[promised]).attempt_class is AttemptClass.CREATES_MISSING
 
     def test_a_folder_may_be_promised(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/folder")
         outcome = worker.shell(
-            "mkdir -p .new/deep; echo a > .new/deep/a; ln -s nowhere .new/link; mkfifo .new/pipe", creates=promised
+            "mkdir -p .new/deep; echo a > .new/deep/a; ln -s nowhere .new/link; mkfifo .new/pipe", creates=[promised]
         )
         assert outcome.attempt_class is AttemptClass.OK
         assert (worker.root / "folder/deep/a").read_text() == "a\n"
@@ -299,14 +316,14 @@ class TestCreates:
     def test_a_folder_in_the_way_is_told(self, worker: WorkerDriver) -> None:
         (worker.root / "file" / "full").mkdir(parents=True)
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
-        outcome = worker.shell("echo a > .new", creates=promised)
+        outcome = worker.shell("echo a > .new", creates=[promised])
         assert outcome.attempt_class is AttemptClass.CREATES_MISSING
         kept = f"(what it had made is kept as {worker.root}/.kept-1.new)"
         assert outcome.message == f"{promised.final} could not be put in place: Is a directory {kept}"
 
     def test_what_a_leftover_would_still_write_is_ended_before_the_rename(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
-        outcome = worker.shell("echo a > .new; (sleep 60; echo late >> .new) & exit 0", creates=promised)
+        outcome = worker.shell("echo a > .new; (sleep 60; echo late >> .new) & exit 0", creates=[promised])
         assert (outcome.attempt_class, outcome.leftovers > 0) == (AttemptClass.OK, True)
         assert Path(promised.final).read_text() == "a\n"
 

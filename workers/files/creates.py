@@ -1,6 +1,6 @@
-"""The file or folder an attempt promises (`creates`): made under a temporary name, durable and renamed when the attempt succeeds.
+"""The files or folders an attempt promises (`creates`): made under temporary names, durable and renamed when it succeeds.
 
-Promise: the final name stands for what a success made, whole, also after power loss. What a failed attempt made is never removed,
+Promise: a final name stands for what a success made, whole, also after power loss. What a failed attempt made is never removed,
 for its command may have removed what it was made of: it is set aside under a name of its own, and told.
 Invariant: a file at the final name proves nothing if a failed attempt of this item may have left it there (`fingerprint`).
 
@@ -10,7 +10,7 @@ A command may also write the final name itself. Then the file is there before it
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ class Before(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What the attempt came to. `unproven`: of a failure, the fingerprint of what stands at the final name."""
+    """What the attempt came to. `unproven`: of a failure, the fingerprints of what stands at the final names."""
 
     end: AttemptEnd
     unproven: str = ""
@@ -55,11 +55,21 @@ def fingerprint(path: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def clear(promised: Creates) -> Before:
-    """Make the folder of the file, and set aside what an attempt that was killed left under the temporary name.
+def fingerprints(paths: Iterable[str]) -> str:
+    """What stands at each of the paths, a word each, "-" for nothing; "" if nothing stands at any."""
+    words = [fingerprint(path) for path in paths]
+    return " ".join(word or "-" for word in words) if any(words) else ""
+
+
+def clear(promised: Iterable[Creates]) -> tuple[Before, ...]:
+    """Make the folders of the files, and set aside what an attempt that was killed left under their temporary names.
 
     Raises CannotStart, or OSError (SHORTAGES).
     """
+    return tuple(map(_clear, promised))
+
+
+def _clear(promised: Creates) -> Before:
     folder = os.path.dirname(promised.temporary)
     try:
         _make_folder(folder)
@@ -88,52 +98,78 @@ def _make_folder(path: str) -> None:
         sync_folder(os.path.dirname(folder))
 
 
-def settle(promised: Creates, end: AttemptEnd, before: Before) -> Settled:
-    """Keep the promise after a success; after a failure set aside what was made, and note what may not be taken for it."""
+def settle(promised: Sequence[Creates], end: AttemptEnd, before: Sequence[Before]) -> Settled:
+    """Keep the promise after a success; after a failure set aside what was made, and note what may not be taken for it.
+
+    `before`: of each file what `clear` told; of an attempt that never got so far nothing.
+    """
+    before = before or [Before()] * len(promised)
     if end.attempt_class is AttemptClass.OK:
-        end = _keep(promised, end, before.final)
+        end = _keep(promised, end, before)
+    notes = [each.note for each in before]
     if end.attempt_class is AttemptClass.OK:
-        return Settled(_noted(end, before.note))
+        return Settled(_noted(end, notes))
     # Half a file must not stay under a name that the next attempt writes to.
+    notes = [note for each, told in zip(promised, notes, strict=True) for note in (_given_up(each), told)]
+    return Settled(_noted(end, notes), fingerprints(each.final for each in promised))
+
+
+def _given_up(promised: Creates) -> str:
+    """Set aside what a failure has made of a file; a note of it, or ""."""
     try:
         kept = _set_aside(promised.temporary)
     except OSError as error:
-        note = f"{promised.temporary} could not be set aside: {error.strerror}"
-    else:
-        note = f"what it had made is kept as {kept}" if kept else ""
-    return Settled(_noted(end, "; ".join(filter(None, (note, before.note)))), fingerprint(promised.final))
+        return f"{promised.temporary} could not be set aside: {error.strerror}"
+    return f"what it had made is kept as {kept}" if kept else ""
 
 
-def _noted(end: AttemptEnd, note: str) -> AttemptEnd:
+def _noted(end: AttemptEnd, notes: Iterable[str]) -> AttemptEnd:
     """The same end, and what a person should know besides."""
+    note = "; ".join(filter(None, notes))
     if not note:
         return end
     return end._replace(message=f"{end.message} ({note})" if end.message else note)
 
 
-def _keep(promised: Creates, end: AttemptEnd, before: str) -> AttemptEnd:
-    """The success, with the final name durable; or in words why it is none. `before`: the fingerprint when it began."""
-    temporary, final = promised.temporary, promised.final
-    try:
-        # Durable before the name is: after power loss the final name never stands for half a file.
-        if os.path.exists(temporary):
-            _sync(temporary)
-            os.replace(temporary, final)
-        elif not (now := fingerprint(final)):
-            return end.but(AttemptClass.CREATES_MISSING, f"{final} was not created (nothing at {temporary})")
-        elif now == before:
-            words = f"{final} was not created: it was there before, and has not changed (nothing at {temporary})"
+def _keep(promised: Sequence[Creates], end: AttemptEnd, before: Sequence[Before]) -> AttemptEnd:
+    """The success, with the final names durable; or in words why it is none. `before`: what stood there when it began."""
+    # All are there before one of them takes its name: an attempt that made half of them has made none.
+    for each, stood in zip(promised, before, strict=True):
+        if words := _missing(each, stood.final):
             return end.but(AttemptClass.CREATES_MISSING, words)
-        else:
-            # The command wrote the final name itself.
-            _sync(final)
-        sync_folder(os.path.dirname(final))
-    except OSError as error:
-        # A shortage says nothing of the command: the item may be tried again.
-        if error.errno in SHORTAGES:
-            return end.but(AttemptClass.STATE_ERROR, f"{final} could not be made durable: {error.strerror}")
-        return end.but(AttemptClass.CREATES_MISSING, f"{final} could not be put in place: {error.strerror}")
+    # Those that replace a file go first: if this is cut short, one is still missing, and the item runs again.
+    for each in sorted(promised, key=lambda each: not os.path.lexists(each.final)):
+        try:
+            _put_in_place(each)
+        except OSError as error:
+            # A shortage says nothing of the command: the item may be tried again.
+            if error.errno in SHORTAGES:
+                return end.but(AttemptClass.STATE_ERROR, f"{each.final} could not be made durable: {error.strerror}")
+            return end.but(AttemptClass.CREATES_MISSING, f"{each.final} could not be put in place: {error.strerror}")
     return end
+
+
+def _missing(promised: Creates, before: str) -> str:
+    """In words why the file was not made; "": it was. `before`: its fingerprint when the attempt began."""
+    temporary, final = promised.temporary, promised.final
+    if os.path.exists(temporary):
+        return ""
+    # The command may have written the final name itself.
+    if not (now := fingerprint(final)):
+        return f"{final} was not created (nothing at {temporary})"
+    if now == before:
+        return f"{final} was not created: it was there before, and has not changed (nothing at {temporary})"
+    return ""
+
+
+def _put_in_place(promised: Creates) -> None:
+    # Durable before the name is: after power loss the final name never stands for half a file.
+    if os.path.exists(promised.temporary):
+        _sync(promised.temporary)
+        os.replace(promised.temporary, promised.final)
+    else:
+        _sync(promised.final)
+    sync_folder(os.path.dirname(promised.final))
 
 
 def _set_aside(path: str) -> str:

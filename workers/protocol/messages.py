@@ -66,7 +66,8 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     stdin: str | None = None
     script: str | None = None
     limits: Limits = DEFAULT_LIMITS
-    creates: Creates | None = None
+    creates: list[Creates] = []
+    """The files that it makes: all of them, or it has not succeeded."""
     kept_locks: int = 0
     holding: Holding | None = None
     agent: AgentTask | None = None

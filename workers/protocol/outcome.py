@@ -200,5 +200,5 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bug: str = ""
     """The traceback of a bug of ours that was met while the attempt was judged, for supervisor.log. It is never recorded."""
     unproven: str = ""
-    """Of a failure with `creates`: what stood at the final name when it had ended. As long as that is the same it proves nothing,
-    for a failed attempt of this item may have made it."""
+    """Of a failure with `creates`: what stood at the final names when it had ended, a word each. As long as one is the same it
+    proves nothing, for a failed attempt of this item may have made it."""

@@ -54,7 +54,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Creates(msgspec.Struct, frozen=True):
-    """The file an attempt makes: written as `temporary` (same folder), renamed to `final` after exit 0. Absolute paths."""
+    """A file that an attempt makes: written as `temporary` (same folder), renamed to `final` after exit 0. Absolute paths."""
 
     temporary: str
     final: str

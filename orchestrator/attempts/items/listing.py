@@ -26,7 +26,7 @@ from orchestrator.errors import UserError
 from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
 from orchestrator.jobsfile.globs import Matching, matching_paths
 from orchestrator.jobsfile.language.template import Template
-from orchestrator.jobsfile.model import ChainSource, FileSource, Job, ListSource, MatrixSource, chain_of
+from orchestrator.jobsfile.model import ChainSource, FileSource, Job, ListSource, MatrixSource, Promised, chain_of
 from orchestrator.reading.run_records import Records
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.item_list import ItemList, ListLostError, list_in_parts
@@ -94,7 +94,7 @@ def list_job(
 
 
 def with_files_checked(
-    job: Job, creates: Template, values: Iterable[Any], base: Mapping[str, Any], known: Collection[str]
+    job: Job, creates: Promised, values: Iterable[Any], base: Mapping[str, Any], known: Collection[str]
 ) -> Iterator[Any]:
     """The values as they come. `known`: the names in `base` that templates may ask for by now.
 
