@@ -18,13 +18,33 @@ from .faultpoints import fault_point
 from .files import creates
 from .files.capture import CaptureFile, keep_bytes
 from .files.given import script_file
+from .processes.reaping import Reaped
 from .processes.runner import ProcessRunner, Spawn
 from .processes.spawn import CannotStart
 from .processes.surroundings import Bounds
+from .processes.watch import Watch
 from .protocol import AgentTask, AttemptClass, LogLine, SessionSeen, Start
 
 if TYPE_CHECKING:
     from .agents.watch import AgentWatch
+
+
+def is_plain(start: Start) -> bool:
+    """Whether an attempt is nothing but a command, of which nobody waits for more than that it ends.
+
+    Most of a long list are that: they pay for what they need, and not for being asked step by step what else they might.
+    """
+    return not (
+        start.agent is not None
+        or start.script is not None
+        or start.stdin is not None
+        or start.creates
+        or start.check is not None
+        or start.workspace is not None
+        or start.config is not None
+        or start.limits.stall_timeout_seconds is not None
+        or start.limits.memory_bytes is not None
+    )
 
 
 class ActionRunner:
@@ -54,16 +74,28 @@ class ActionRunner:
             if onlooker is not None:
                 onlooker.close()
 
+    def run_plain(self, start: Start, locks: Sequence[int], course: Course) -> Reaped | None:
+        """As `run_action`, of a start that `is_plain`. If it exits with 0 and writes nothing: what it used, and that is all."""
+        course.timeout_at = timeout_at(start)
+        spawned = self._spawn(start, locks, None, course)
+        if spawned is None:
+            return None
+        found = self._processes.watch_command(spawned, start, self._captures, Bounds(course.timeout_at))
+        if isinstance(found, Watch):
+            self._see_end(start, found, None, course)
+            return None
+        if self._stdout.stayed_empty() and self._stderr.stayed_empty() and not self._stdout.is_disk_full():
+            return found
+        course.end = end_of(found.status, None, start, 0)
+        course.add_usage(found.cpu_seconds, found.max_rss)
+        course.take_captures(self._captures, start)
+        return None
+
     def _run_action(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> None:
         # The attempt's time begins with its agent: a setup and a warming had theirs.
         course.timeout_at = timeout_at(start)
-        try:
-            spawned = self._spawn(start, locks, onlooker, course)
-        except CannotStart as error:
-            course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
-            return
-        except OSError as error:
-            course.end = not_started("the attempt's files cannot be written", error)
+        spawned = self._spawn(start, locks, onlooker, course)
+        if spawned is None:
             return
         # Record the process and watch it. From here on nothing that goes wrong may read as "not started".
         watch = self._processes.watch(
@@ -76,6 +108,10 @@ class ActionRunner:
         # A session that is resumed is known before the agent tells it: a kill right now must not lose it.
         if start.agent is not None and start.agent.session_id is not None:
             self._append(SessionSeen(sequence=start.sequence, agent=start.agent.agent, session_id=start.agent.session_id))
+        self._see_end(start, watch, onlooker, course)
+
+    def _see_end(self, start: Start, watch: Watch, onlooker: AgentWatch | None, course: Course) -> None:
+        """From the watch over the process to what it wrote and told."""
         course.end = end_of(watch.run(), watch.ended_by, start, watch.used_bytes)
         if start.limits.ok_exit_codes:
             course.end = accepted(course.end, start)
@@ -92,7 +128,17 @@ class ActionRunner:
             course.end = with_oom_kills_told(course.end, course.oom_kills)
         course.take_captures(self._captures, start)
 
-    def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> Spawn:
+    def _spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> Spawn | None:
+        """The process that was started; None: none was, and `course` tells why."""
+        try:
+            return self._try_to_spawn(start, locks, onlooker, course)
+        except CannotStart as error:
+            course.end = AttemptEnd(AttemptClass.CANNOT_START, str(error))
+        except OSError as error:
+            course.end = not_started("the attempt's files cannot be written", error)
+        return None
+
+    def _try_to_spawn(self, start: Start, locks: Sequence[int], onlooker: AgentWatch | None, course: Course) -> Spawn:
         """Raises CannotStart, or OSError: our own files cannot be written, or the machine has no room."""
         argv = start.argv if start.script is None else [*start.argv, script_file(start.script, self._folder)]
         outputs = (self._stdout.open(), self._stderr.open())

@@ -14,9 +14,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .action import ActionRunner
+from .action import ActionRunner, is_plain
 from .attempt_end import not_started
-from .course import Course
+from .course import RSS_UNIT_BYTES, Course
 from .faultpoints import fault_point
 from .files import creates
 from .files.capture import CaptureFile
@@ -26,9 +26,10 @@ from .log import LOG_NAME, LogWriter
 from .preparation import PreparationRunner
 from .processes.identity import boot_id
 from .processes.oom_kills import oom_kills
+from .processes.reaping import Reaped
 from .processes.runner import ProcessRunner
 from .processes.surroundings import Control
-from .protocol import Begun, Check, Ended, LogLine, Outcome, Start, WorkspaceTask
+from .protocol import AttemptClass, Begun, Check, Ended, LogLine, Outcome, Start, WorkspaceTask
 
 if TYPE_CHECKING:
     from .check import CheckRunner
@@ -68,27 +69,16 @@ class AttemptRunner:
         self._append(Begun(sequence=start.sequence, boot_id=boot_id(), mark=start.mark, holding=start.holding, oom_kills=killed))
         fault_point("worker.begun")
         course = Course(oom_kills=killed)
-        self._carry_out(start, locks, course)
-        outcome = Outcome(
-            attempt_class=course.end.attempt_class,
-            started_at=started_at,
-            finished_at=time.time(),
-            duration_seconds=time.monotonic() - began,
-            exit_code=course.end.exit_code,
-            signal=course.end.signal,
-            ended_by=course.end.ended_by,
-            message=course.end.message,
-            stdout=course.stdout,
-            stderr=course.stderr,
-            cpu_seconds=course.cpu_seconds,
-            max_rss_bytes=course.max_rss_bytes,
-            leftovers=course.leftovers,
-            agent=course.agent,
-            check=course.check,
-            workspace=course.workspace,
-            bug=course.bug,
-            unproven=course.unproven,
-        )
+        used: Reaped | None = None
+        if is_plain(start) and self.log_error is None:
+            used = self._actions.run_plain(start, locks, course)
+        else:
+            self._carry_out(start, locks, course)
+        finished_at, seconds = time.time(), time.monotonic() - began
+        if used is None:
+            outcome = _outcome_of(course, started_at, finished_at, seconds)
+        else:
+            outcome = _plain_success(used, started_at, finished_at, seconds)
         if start.agent is not None:
             _keep_record(start, outcome)
         # Before anything is unlocked or told: a kill from here on loses nothing.
@@ -186,6 +176,42 @@ class AttemptRunner:
 
     def _keep_log_error(self, error: OSError) -> None:
         self.log_error = error
+
+
+def _plain_success(used: Reaped, started_at: float, finished_at: float, seconds: float) -> Outcome:
+    """Of a command that exited with 0, and wrote nothing."""
+    return Outcome(
+        attempt_class=AttemptClass.OK,
+        started_at=started_at,
+        finished_at=finished_at,
+        duration_seconds=seconds,
+        exit_code=0,
+        cpu_seconds=used.cpu_seconds,
+        max_rss_bytes=used.max_rss * RSS_UNIT_BYTES,
+    )
+
+
+def _outcome_of(course: Course, started_at: float, finished_at: float, seconds: float) -> Outcome:
+    return Outcome(
+        attempt_class=course.end.attempt_class,
+        started_at=started_at,
+        finished_at=finished_at,
+        duration_seconds=seconds,
+        exit_code=course.end.exit_code,
+        signal=course.end.signal,
+        ended_by=course.end.ended_by,
+        message=course.end.message,
+        stdout=course.stdout,
+        stderr=course.stderr,
+        cpu_seconds=course.cpu_seconds,
+        max_rss_bytes=course.max_rss_bytes,
+        leftovers=course.leftovers,
+        agent=course.agent,
+        check=course.check,
+        workspace=course.workspace,
+        bug=course.bug,
+        unproven=course.unproven,
+    )
 
 
 def _keep_record(start: Start, outcome: Outcome) -> None:

@@ -32,7 +32,7 @@ _WORTHLESS_ON_FULL_DISK = (_OK, *_MAY_COME_OF_FULL_DISK)
 """What an attempt may come to for the one reason that nothing could be written."""
 _SAYS_ENOUGH = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN, EndReason.MEMORY, EndReason.STALLED, EndReason.STOPPED)
 _LEAVES_NO_TIME = (EndReason.TIMEOUT, EndReason.CANCEL, EndReason.DRAIN)
-_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 class Course(msgspec.Struct, kw_only=True):
@@ -118,10 +118,13 @@ class Course(msgspec.Struct, kw_only=True):
     def add_process(self, watch: Watch) -> None:
         """A process has ended, and its tree with it."""
         self.asked_end = watch.asked_end
-        self.cpu_seconds += watch.cpu_seconds
-        if (used := watch.max_rss * _RSS_UNIT_BYTES) > self.max_rss_bytes:
-            self.max_rss_bytes = used
+        self.add_usage(watch.cpu_seconds, watch.max_rss)
         self.leftovers += len(watch.leftovers)
+
+    def add_usage(self, cpu_seconds: float, max_rss: int) -> None:
+        """What a process used; `max_rss` in the unit of the system."""
+        self.cpu_seconds += cpu_seconds
+        self.max_rss_bytes = max(self.max_rss_bytes, max_rss * RSS_UNIT_BYTES)
 
     def take_captures(self, captures: tuple[CaptureFile, CaptureFile], start: Start) -> None:
         """Cut both captures to what is kept, and move them to their final places."""

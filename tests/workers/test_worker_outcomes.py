@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from drivers.processes import sees_open_files
 from drivers.worker_driver import WorkerDriver
+from msgspec import structs
 
 from orchestrator.workers.files.creates import fingerprint
 from orchestrator.workers.processes.spawn import LOCK_DESCRIPTORS_FROM
-from orchestrator.workers.protocol import AttemptClass, Creates
+from orchestrator.workers.protocol import AttemptClass, Begun, Creates, Ended, Outcome, Spawned
 
 CANNOT_START = AttemptClass.CANNOT_START
 
@@ -52,6 +53,27 @@ def test_the_end_of_the_main_process_is_told(
     assert (outcome.exit_code, outcome.signal, outcome.message) == (exit_code, number, message)
     assert outcome.attempt_class is (AttemptClass.OK if exit_code == 0 else AttemptClass.COMMAND_FAILED)
 
+
+def test_a_plain_command_comes_to_what_it_comes_to_step_by_step(worker: WorkerDriver) -> None:
+    """Most commands go a shorter way through the worker; one with a `stall_timeout` goes the long one."""
+    scripts = ["exit 0", "echo words", "echo words >&2; exit 3", "kill -SEGV $$", "sleep 60 & echo $! >/dev/null"]
+    for script in scripts:
+        plain, general = worker.shell(script), worker.shell(script, stall_timeout_seconds=60.0)
+        assert as_told(plain) == as_told(general)
+    lines = worker.log()
+    assert [type(line) for line in lines] == [Begun, Spawned, Ended] * (2 * len(scripts))
+    assert [line.sequence for line in lines] == [number for number in range(2 * len(scripts)) for _ in range(3)]
+
+
+def as_told(outcome: Outcome) -> dict[str, object]:
+    """All of it but what no two attempts have in common."""
+    assert outcome.cpu_seconds > 0
+    assert outcome.max_rss_bytes > 1 << 18
+    told = {name: value for name, value in structs.asdict(outcome).items() if name not in NEVER_THE_SAME}
+    return told | {name: (told[name].size, told[name].inline) for name in ("stdout", "stderr")}
+
+
+NEVER_THE_SAME = ("started_at", "finished_at", "duration_seconds", "cpu_seconds", "max_rss_bytes")
 
 TICK_SECONDS = 0.1
 """More than the kernel rounds the time of a process by."""

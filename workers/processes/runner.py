@@ -18,10 +18,11 @@ from ..protocol import LogLine, Spawned, Start, WorkspaceTask
 from . import tree
 from .carried_locks import LockCarrier
 from .identity import boot_clock, start_ticks_of_child
+from .reaping import Reaped, reaper
 from .spawn import CannotStart, Spawner
 from .surroundings import Bounds, Control, Host, Onlooker, Stream
 from .variables import base_environment
-from .watch import Watch
+from .watch import Watch, first_wait_seconds
 
 
 class Spawn(msgspec.Struct, frozen=True):
@@ -81,6 +82,27 @@ class ProcessRunner:
         onlooker: Onlooker | None = None,
     ) -> Watch:
         """Tell the log of the process; a watch over it, to be run. Nothing that goes wrong here may read as "not started"."""
+        self._tell_log(spawned, start)
+        return Watch(spawned.pid, start, self._host, streams, bounds, onlooker)
+
+    def watch_command(self, spawned: Spawn, start: Start, streams: Sequence[Stream], bounds: Bounds) -> Watch | Reaped:
+        """As `watch`; of a command that exits with 0 in its first moments, and leaves nothing behind, at once what it used.
+
+        So end most of a long list: they pay for no more than the wait for it. All others are watched on from there.
+        """
+        self._tell_log(spawned, start)
+        ends = self._host.control.wait(first_wait_seconds(bounds))
+        # That there is no other child proves that nothing is left, but only where orphans come to this process.
+        seen = [reaper().reap()]
+        if seen[0].pid == spawned.pid and not seen[0].status and not ends and self._host.is_subreaper:
+            seen.append(reaper().reap())
+            if seen[1].pid < 0:
+                return seen[0]
+        watch = Watch(spawned.pid, start, self._host, streams, bounds, None)
+        watch.take_up([child for child in seen if child.pid > 0], ends)
+        return watch
+
+    def _tell_log(self, spawned: Spawn, start: Start) -> None:
         fault_point("worker.spawned")
         # If this line cannot be written the process runs on: the mark in its environment leads to it as well.
         try:
@@ -89,7 +111,6 @@ class ProcessRunner:
             self._on_log_error(error)
         else:
             self._append(Spawned(sequence=start.sequence, pid=spawned.pid, start_ticks=ticks, ticks_more=more))
-        return Watch(spawned.pid, start, self._host, streams, bounds, onlooker)
 
     def let_go_of_locks(self) -> None:
         """Hold none for a process any more. Due before they are closed."""

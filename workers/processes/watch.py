@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..protocol import End, EndReason, Start
 from . import tree
 from .memory_use import FIRST_PAUSE_SECONDS, MemoryPauses, used_by_attempt
-from .reaping import reaper
+from .reaping import Reaped, reaper
 from .spawn import SHORTAGES
 from .stream_looks import StreamLooks
 from .surroundings import Bounds, Host, Onlooker, Stream
@@ -67,6 +67,7 @@ class Watch:
     _has_seen_leftovers = False
     _kill_at = _FOREVER
     _kill_pause = _FIRST_KILL_PAUSE_SECONDS
+    _first: tuple[bool, Sequence[End]] | None = None
 
     def __init__(
         self,
@@ -87,15 +88,18 @@ class Watch:
             self._memory_pauses = MemoryPauses(most, host.count_workers)
             self._memory_at = time.monotonic() + FIRST_PAUSE_SECONDS
 
+    def take_up(self, reaped: Sequence[Reaped], ends: Sequence[End]) -> None:
+        """Have `run` begin behind a first wait, in which these children have ended, and these ends were asked for."""
+        for child in reaped:
+            self._take_in(child)
+        self._first = self._reap_after_wait(ends)
+
     def run(self) -> int:
         """Wait until the tree is gone; returns the wait status of the main process."""
         limits, bounds = self._start.limits, self._bounds
-        seconds = _FIRST_WAIT_SECONDS if self._onlooker is None else 0.0
-        if bounds.timeout_at != _FOREVER:
-            seconds = max(min(seconds, bounds.timeout_at - time.monotonic()), 0.0)
+        is_gone, ends = self._first or self._wait_and_reap(first_wait_seconds(bounds, self._onlooker))
         looks: StreamLooks | None = None
         while True:
-            is_gone, ends = self._wait_and_reap(seconds)
             for end in ends:
                 if end.sequence == self._start.sequence:
                     self._end(end.reason, end.grace_seconds)
@@ -114,7 +118,7 @@ class Watch:
                 self._heed_memory(now, self._memory_pauses, has_written=looks.wrote_at == now)
             if now >= self._kill_at:
                 self._kill(now)
-            seconds = max(self._next_deadline(looks) - time.monotonic(), 0.0)
+            is_gone, ends = self._wait_and_reap(max(self._next_deadline(looks) - time.monotonic(), 0.0))
 
     def _next_deadline(self, looks: StreamLooks) -> float:
         # A tree that is being ended waits for its grace alone: nothing else could end it more.
@@ -131,7 +135,9 @@ class Watch:
 
     def _wait_and_reap(self, seconds: float) -> tuple[bool, Sequence[End]]:
         """Whether the tree is gone, and the ends that were asked for."""
-        ends = self._host.control.wait(seconds)
+        return self._reap_after_wait(self._host.control.wait(seconds))
+
+    def _reap_after_wait(self, ends: Sequence[End]) -> tuple[bool, Sequence[End]]:
         # Reap before ends are heeded: a process that exited by itself was not ended by us.
         is_gone = self._reap()
         if is_gone and self.status and not ends and self._may_have_died_with_us():
@@ -152,26 +158,31 @@ class Watch:
         """Take in every child that has ended; True when the main process and all others are gone."""
         take_in = reaper().reap
         while True:
-            pid, status, cpu_seconds, max_rss = take_in()
-            if pid < 0:
+            child = take_in()
+            if child.pid < 0:
                 if self.status is None:
                     raise RuntimeError(f"the agent {self._pid} was reaped by somebody else")
                 # That there is no child proves that nothing is left. Without a subreaper orphans are not ours: look for them.
                 return self._host.is_subreaper or not self._end_leftovers(has_children=False)
-            if pid == 0:
+            if child.pid == 0:
                 return self.status is not None and not self._end_leftovers(has_children=not self._host.strangers)
-            # 0 is the status of most: exited by itself, with 0.
-            if status and (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
-                if pid == self._pid:
-                    self._stopped_at = time.monotonic() if os.WIFSTOPPED(status) else None
-                continue
-            self.cpu_seconds += cpu_seconds
-            if max_rss > self.max_rss:
-                self.max_rss = max_rss
+            self._take_in(child)
+
+    def _take_in(self, child: Reaped) -> None:
+        """A child has changed."""
+        pid, status, cpu_seconds, max_rss = child
+        # 0 is the status of most: exited by itself, with 0.
+        if status and (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
             if pid == self._pid:
-                self.status = status
-                if status:
-                    self._died_at = time.monotonic()
+                self._stopped_at = time.monotonic() if os.WIFSTOPPED(status) else None
+            return
+        self.cpu_seconds += cpu_seconds
+        if max_rss > self.max_rss:
+            self.max_rss = max_rss
+        if pid == self._pid:
+            self.status = status
+            if status:
+                self._died_at = time.monotonic()
 
     def _end_leftovers(self, *, has_children: bool) -> bool:
         """The main process is gone: begin to end what it left behind. Whether anything of it lives.
@@ -256,3 +267,9 @@ class Watch:
             self.leftovers = self.leftovers | killed
         self._kill_at = now + self._kill_pause
         self._kill_pause = min(self._kill_pause * 2, _LONGEST_KILL_PAUSE_SECONDS)
+
+
+def first_wait_seconds(bounds: Bounds, onlooker: Onlooker | None = None) -> float:
+    """How long the first wait for a process lasts that was just started."""
+    seconds = _FIRST_WAIT_SECONDS if onlooker is None else 0.0
+    return seconds if bounds.timeout_at == _FOREVER else max(min(seconds, bounds.timeout_at - time.monotonic()), 0.0)
