@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,22 @@ def run_and_item(invocation: Invocation, words: Iterable[str | None]) -> Meant:
     if len(given) == 1:
         return Meant(newest(invocation), given, is_left_out=not invocation.is_last)
     return Meant(invocation.find(given[0]), given[1:])
+
+
+def run_and_item_or_all(invocation: Invocation, words: Iterable[str | None]) -> Meant:
+    """As `run_and_item`, but without words it is the newest run, and a word that names no item of that may name a run alone."""
+    given = tuple(word for word in words if word is not None)
+    if not given:
+        return Meant(newest(invocation), ())
+    if len(given) == 1 and not invocation.is_last:
+        from orchestrator.reading.run_reader import RunReader
+
+        try:
+            find_items(RunReader.read(newest(invocation)), given[0])
+        except UserError:
+            with suppress(UserError):
+                return Meant(invocation.find(find_run(invocation.home(), given[0]).run_id), ())
+    return run_and_item(invocation, given)
 
 
 def run_and_items(

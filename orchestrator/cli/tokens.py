@@ -19,9 +19,11 @@ _WIDTH = 200
 """Characters of a token that are shown: some tokens are whole prompts."""
 
 
-@click.group("tokens")
-def command() -> None:
-    """Tokens: work that is done once, however many runs ask for it. List what tokens stand for, or forget one."""
+@click.group("tokens", invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> int:
+    """Tokens: work that is done once, however many runs ask for it. List what tokens stand for (also alone), or forget one."""
+    return int(context.invoke(list_command, as_json=False)) if context.invoked_subcommand is None else 0
 
 
 @command.command("list")

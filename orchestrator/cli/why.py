@@ -1,4 +1,4 @@
-"""`orchestrate why [RUN] ITEM`: what an item waits for, or why it failed, and what can be done about it."""
+"""`orchestrate why [RUN] [ITEM]`: what an item waits for, or why it failed, and what can be done about it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import item_argument, json_option, run_argument
+from orchestrator.cli.options import json_option, run_argument
 from orchestrator.cli.output import write_json, write_lines
 from orchestrator.errors import UserError
+from orchestrator.store.records import Status
 from orchestrator.system.wording import how_many, lasting, shell_word, shown, title
 from orchestrator.views.failures import tail_lines
 
@@ -19,26 +20,34 @@ if TYPE_CHECKING:
     from orchestrator.reading.run_reader import RunReader
 
 _MOST_ITEMS = 20
+_GRAVEST_FIRST = ((Status.FAILED,), (Status.INTERRUPTED, Status.WAITING), (Status.PENDING,), (Status.SKIPPED, Status.CANCELLED))
 _TOLD = ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
 _IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent", "model", "session_id", "denials", "notes")
 
 
 @click.command("why")
 @run_argument
-@item_argument
+@click.argument("item", required=False, metavar="[ITEM]")
 @json_option
 @pass_invocation
 def command(invocation: Invocation, *, run: str | None, item: str | None, as_json: bool) -> int:
-    """Tell in words why an item waits, failed or was skipped: its state, attempts and needs, when it runs, where its log is."""
-    from orchestrator.cli.meant_run import run_and_item
+    """Tell in words why an item waits, failed or was skipped: its state, attempts and needs, when it runs, where its log is.
+
+    Without ITEM: of all that failed; if nothing did, of what was interrupted, waits or was skipped.
+    """
+    from orchestrator.cli.meant_run import run_and_item_or_all
     from orchestrator.cli.shown_run import shown_reader
     from orchestrator.cli.why_waiting import WaitExplanations
-    from orchestrator.reading.seen_statuses import job_status
+    from orchestrator.reading.seen_statuses import run_status
 
     # For people the first items only: the supervisor is asked about each of them, and a screen has an end.
-    meant = run_and_item(invocation, (run, item))
+    meant = run_and_item_or_all(invocation, (run, item))
     reader = shown_reader(meant.run_dir)
-    items = meant.items(reader)
+    if meant.words:
+        items = meant.items(reader)
+        jobs = () if items else meant.words
+    else:
+        jobs, items = _in_question(reader)
     told = items if as_json else items[:_MOST_ITEMS]
     waits = WaitExplanations(reader, told)
     answers = (_fenced_answer(reader, waits, invocation.program(), *each) for each in told)
@@ -46,12 +55,10 @@ def command(invocation: Invocation, *, run: str | None, item: str | None, as_jso
         write_json(list(answers))
         return 0
     # A job that has no items yet is answered for itself.
-    if not items:
-        [job_id] = meant.words
-        write_lines([f"{job_id} of run {reader.run_dir.run_id} has no items ({job_status(reader, job_id)})"])
-        past = reader.history.jobs[job_id]
-        failure = past.listing_failed or past.skipped_because
-        write_lines([f"  {shown(failure, 1000)}"] if failure else [])
+    for job_id in jobs:
+        write_lines(_of_no_items(reader, job_id))
+    if not jobs and not items:
+        write_lines([f"nothing of run {reader.run_dir.run_id} has failed, waits or was skipped ({run_status(reader)})"])
     for number, answer in enumerate(answers):
         write_lines([""] if number else [])
         write_lines(_in_words(answer))
@@ -59,6 +66,33 @@ def command(invocation: Invocation, *, run: str | None, item: str | None, as_jso
         see = f"{invocation.program()} status {reader.run_dir.run_id}"
         write_lines(["", f"and {len(items) - _MOST_ITEMS} more; name fewer, or see: {see}"])
     return 0
+
+
+def _in_question(reader: RunReader) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
+    """What people ask about who name no item: the jobs whose list failed and the items of the gravest status, else what has no
+    list yet."""
+    from orchestrator.reading.item_names import find_items
+
+    past = reader.history.jobs
+    jobs = tuple(job_id for job_id in past if past[job_id].listing_failed is not None)
+    for statuses in _GRAVEST_FIRST:
+        found = [(job_id, index) for job_id in past for status in statuses for index in past[job_id].indices(status)]
+        if found or jobs:
+            return jobs, found
+    # A job of one item has no list before its turn.
+    unlisted = {job_id: find_items(reader, job_id) for job_id in past if past[job_id].count is None}
+    return tuple(job_id for job_id, items in unlisted.items() if not items), [
+        item for items in unlisted.values() for item in items
+    ]
+
+
+def _of_no_items(reader: RunReader, job_id: str) -> Iterator[str]:
+    from orchestrator.reading.seen_statuses import job_status
+
+    yield f"{job_id} of run {reader.run_dir.run_id} has no items ({job_status(reader, job_id)})"
+    past = reader.history.jobs[job_id]
+    if failure := past.listing_failed or past.skipped_because:
+        yield f"  {shown(failure, 1000)}"
 
 
 def _fenced_answer(reader: RunReader, waits: WaitExplanations, program: str, job_id: str, index: int) -> dict[str, Any]:

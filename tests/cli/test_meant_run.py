@@ -14,7 +14,7 @@ from drivers.store_samples import ended, header
 
 from orchestrator.cli.entry import main
 from orchestrator.cli.invocation import Invocation
-from orchestrator.cli.meant_run import newest_here, only_living, run_and_item, run_and_items, run_to_steer
+from orchestrator.cli.meant_run import newest_here, only_living, run_and_item, run_and_item_or_all, run_and_items, run_to_steer
 from orchestrator.errors import UserError
 from orchestrator.reading.item_names import find_items
 from orchestrator.store.run_dir import create_run_dir
@@ -70,6 +70,23 @@ def test_the_first_word_is_a_run_if_it_can_be_one_and_else_an_item_of_the_newest
     assert run_and_item(invocation, (None, "ship")).words == run_and_item(invocation, ("new", "ship")).words
     with pytest.raises(UserError, match="which item"):
         run_and_item(invocation, (None, None))
+
+
+def test_why_without_an_item_is_about_a_whole_run(invocation: Invocation, capsys: pytest.CaptureFixture[str]) -> None:
+    begun(invocation, "old", 1.0, name="nightly")
+    begun(invocation, "new", 2.0)
+    for words, (run_id, items) in [
+        ((None, None), ("new", ())),
+        (("nightly", None), ("old", ())),
+        (("ship", None), ("new", ("ship",))),
+        (("nightly", "ship"), ("old", ("ship",))),
+    ]:
+        meant = run_and_item_or_all(invocation, words)
+        assert (meant.run_dir.run_id, meant.words) == (run_id, items), words
+    # Where nothing failed it is what has not run.
+    assert main(["why", "--home", str(invocation.home()), "nightly"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("port of run old has no items (pending)\nship of run old is pending\n"), told
 
 
 def test_with_last_each_word_is_an_item(invocation: Invocation) -> None:

@@ -26,7 +26,7 @@ def files_of(home: Path) -> set[str]:
 
 
 def test_without_tokens_there_is_nothing_to_list(run_cli: RunCli) -> None:
-    assert run_cli("tokens", "list").stdout == ""
+    assert run_cli("tokens", "list").stdout == run_cli("tokens").stdout == ""
     assert json.loads(run_cli("tokens", "list", "--json").stdout) == []
 
 
