@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,15 @@ def _refuse_halves(typed: Typed, words: tuple[str, ...]) -> None:
         raise UserError("--agent goes with -p TEXT" + (", and with no command" if words or typed.is_shell else ""), _HELP)
     if typed.agent is None and not words and not typed.is_shell:
         raise UserError("Missing argument '-- CMD [ARG | {}]...'", "with --shell each item is a command line itself")
+    # As parallel takes it; a program whose name has a blank is a path, or found.
+    if (
+        len(words) == 1
+        and not typed.is_shell
+        and " " in words[0]
+        and "/" not in words[0].partition(" ")[0]
+        and not shutil.which(words[0])
+    ):
+        raise UserError(f"no program is called {words[0]!r}", "a command line goes behind --shell; a program has its words apart")
 
 
 _ONE_LESS = lazy_pattern(r"\{%\}\s*-\s*1\b")

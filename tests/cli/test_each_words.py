@@ -148,6 +148,14 @@ def test_an_option_of_xargs_or_parallel_is_answered_by_ours(
     assert ours in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", ["echo {}", "wc -l {/}", "FOO=1 run"])
+def test_a_command_line_as_parallel_takes_it_is_answered_before_anything_runs(line: str) -> None:
+    with pytest.raises(UserError) as refused:
+        job_of(Typed(words=(line, ":::", "a")))
+    assert "--shell" in refused.value.hint
+    assert job_of(Typed(words=("./my program", ":::", "a"))).name == "my program"
+
+
 def test_options_are_keys_of_the_job() -> None:
     job = job_of(
         Typed(
