@@ -152,14 +152,25 @@ def _tell(error: Exception, invocation: Invocation) -> int:
     # The user's mistake: all of it at once, each on a line, with a hint where there is one.
     if isinstance(error, UserError):
         stderr.line(f"orchestrate: {shown_message(error.message)}")
-        for problem in error.problems if isinstance(error, JobsFileError) else ():
-            stderr.line(f"  {shown_message(problem)}")
+        if isinstance(error, JobsFileError):
+            for line in _mistake_lines([shown_message(problem) for problem in error.problems]):
+                stderr.line(line)
         if error.hint:
             stderr.line(f"  {shown_message(error.hint)}")
         return int(error.exit_code)
     # Ours: the traceback is kept, not shown.
     stderr.line(f"orchestrate: internal error: {shown_message(error_in_words(error))} ({_keep_traceback(error, invocation)})")
     return int(ExitCode.BUG)
+
+
+def _mistake_lines(problems: list[str]) -> list[str]:
+    from orchestrator.cli.supervising import is_step_of_actions
+
+    if not is_step_of_actions():
+        return [f"  {problem}" for problem in problems]
+    from orchestrator.views.actions_lines import mistake_commands
+
+    return list(mistake_commands(problems, os.environ.get("GITHUB_WORKSPACE", ""), os.getcwd()))
 
 
 def _keep_traceback(error: Exception, invocation: Invocation) -> str:

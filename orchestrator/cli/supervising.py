@@ -174,12 +174,16 @@ def _chosen_view(invocation: Invocation, shown: Shown, outlet: Outlet) -> Listen
         from orchestrator.views.terminal import LiveView
 
         return LiveView(outlet, program, force=shown.progress == "always")
-    # What an item says is kept, and nobody's commands: a step is who is started by the runner itself.
-    if os.environ.get("GITHUB_ACTIONS") == "true" and not os.environ.get(MARK_VARIABLE):
+    if is_step_of_actions():
         from orchestrator.views.actions_lines import ActionsLines, EachActionsLine
 
         return (EachActionsLine if shown.progress == "lines" else ActionsLines)(outlet, program, os.environ)
     return EachLine(outlet, program) if shown.progress == "lines" else PlainLines(outlet, program)
+
+
+def is_step_of_actions() -> bool:
+    """Whether the runner of GitHub Actions obeys what we write: it started us itself, and no item did."""
+    return os.environ.get("GITHUB_ACTIONS") == "true" and not os.environ.get(MARK_VARIABLE)
 
 
 def _prompt(listeners: Listeners, shown: Shown, outlet: Outlet) -> Prompt | None:

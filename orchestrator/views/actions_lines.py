@@ -6,6 +6,7 @@ Promise: the runner obeys nothing that is not ours. It takes a line for a comman
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from orchestrator.system.redaction import of_this_process
@@ -55,17 +56,26 @@ class ActionsLines(PlainLines):
         for group in groups[:MOST_FAILURES]:
             first = group.first
             name = title(first.item, first.label)
-            told = ",".join(f"{key}={_property(value)}" for key, value in (*_place(places, first), ("title", name)))
+            told = ",".join(f"{key}={_property(value)}" for key, value in (*_place(places.of(first)), ("title", name)))
             yield Command(f"::error {told}::{_data(f'{name}: ' + chr(10).join(group_words(group)))}")
         yield from more_lines(groups, count)
+
+
+def mistake_commands(problems: Iterable[str], workspace: str, folder: str) -> Iterator[str]:
+    """An annotation for each mistake of a jobs file, which begins with its place (`jobs.toml:3: …`), seen from `folder`."""
+    places = SourcePlaces(workspace, os.path.join(folder, "jobs"))
+    for problem in problems:
+        found = places.of(Failure((0, 0), "", None, "", 0, None, [problem.partition(": ")[0]]))
+        told = ",".join(f"{key}={_property(value)}" for key, value in _place(found))
+        yield f"::error{told and ' '}{told}::{_data(problem)}"
 
 
 class EachActionsLine(ActionsLines, EachLine):
     """As `EachLine`, too."""
 
 
-def _place(places: SourcePlaces, failure: Failure) -> Iterator[tuple[str, str]]:
-    if (place := places.of(failure)) is not None:
+def _place(place: tuple[str, int | None] | None) -> Iterator[tuple[str, str]]:
+    if place is not None:
         yield "file", place[0]
         if place[1] is not None:
             yield "line", str(place[1])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from drivers.views_story import began, ended, finished, listed
 
-from orchestrator.views.actions_lines import ActionsLines, EachActionsLine
+from orchestrator.views.actions_lines import ActionsLines, EachActionsLine, mistake_commands
 from orchestrator.views.failures import Failure
 from orchestrator.views.happenings import Happening, Noted
 from orchestrator.views.outlet import Outlet
@@ -62,6 +62,15 @@ def test_why_is_a_group_and_what_failed_alike_is_one_annotation(workspace: Path)
         "::error file=src/a.py,title=port%3A2 src/a.py::port:2 src/a.py: exit code 1",
     ]
     assert (workspace / "sum").read_text().startswith("### run: failed\n")
+
+
+def test_a_mistake_of_the_jobs_file_is_annotated_where_it_stands(workspace: Path) -> None:
+    problems = ["../b.py:4: jobs.a: no\n::error::forged", "jobs.toml:3:8: invalid TOML", "../b.py: jobs: no jobs"]
+    assert list(mistake_commands(problems, str(workspace), str(workspace / "src"))) == [
+        "::error file=b.py,line=4::../b.py:4: jobs.a: no%0A::error::forged",
+        "::error::jobs.toml:3:8: invalid TOML",
+        "::error::../b.py: jobs: no jobs",
+    ]
 
 
 @pytest.mark.parametrize("kind", [ActionsLines, EachActionsLine])
