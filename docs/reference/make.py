@@ -11,7 +11,7 @@ import itertools
 import re
 import runpy
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,9 @@ SINCE: dict[str, str] = {}
 _MADE = "<!-- Made by docs/reference/make.py of the code. Change it there, and run that. -->\n\n"
 
 
-def pages() -> dict[str, str]:
-    """File name -> the page's text."""
-    made = {"jobs-file.md": keys_page(), "commands.md": commands_page(), "classes.md": classes_page(), "errors.md": errors_page()}
-    made["templates.md"] = templates_page()
-    return {name: _MADE + text for name, text in made.items()}
+def page(name: str) -> str:
+    """The text of the file `name` of `PAGES`."""
+    return _MADE + PAGES[name]()
 
 
 def examples() -> dict[str, dict[str, str]]:
@@ -184,7 +182,7 @@ def _command(command: click.Command, name: str) -> list[str]:
     records = [
         record
         for parameter in command.get_params(context)
-        if parameter.name not in ("home", "help") and (record := parameter.get_help_record(context)) is not None
+        if not {"--home", "--help"} & {*parameter.opts} and (record := parameter.get_help_record(context)) is not None
     ]
     if records:
         lines += ["| option | |", "|---|---|", *(f"| `{_cell(option)}` | {_cell(words)} |" for option, words in records), ""]
@@ -280,7 +278,17 @@ def _code(text: str) -> str:
     return fence + space + re.sub(r"\s+", " ", text) + space + fence
 
 
+PAGES: dict[str, Callable[[], str]] = {
+    "jobs-file.md": keys_page,
+    "commands.md": commands_page,
+    "classes.md": classes_page,
+    "errors.md": errors_page,
+    "templates.md": templates_page,
+}
+"""File name -> what makes the page."""
+
+
 if __name__ == "__main__":
-    for file_name, page in pages().items():
-        (FOLDER / file_name).write_text(page, "utf-8")
+    for file_name in PAGES:
+        (FOLDER / file_name).write_text(page(file_name), "utf-8")
     runpy.run_path(str(FOLDER / "man_page.py"), run_name="__main__")
