@@ -144,6 +144,10 @@ class ActionRunner:
         outputs = (self._stdout.open(), self._stderr.open())
         if start.creates:
             course.promised_before = creates.clear(start.creates)
+            if start.made_note is not None:
+                from .files.made_note import remove_note
+
+                remove_note(start.made_note)
         inherited = locks if course.config is None else [*locks, *course.config.locks]
         given: str | int | None = onlooker.open_dialogue(start.stdin or "") if onlooker is not None else None
         return self._processes.start(start, argv, start.stdin if given is None else given, outputs, inherited)

@@ -144,6 +144,11 @@ class AttemptRunner:
         """What becomes of the files that the attempt promised, and of its workspace."""
         if start.creates:
             course.end, course.unproven = creates.settle(start.creates, course.end, course.promised_before)
+            if start.made_note is not None and course.is_well:
+                from .files.made_note import leave_note
+
+                if words := leave_note(start.made_note):
+                    course.end = course.end._replace(message="; ".join(filter(None, (course.end.message, words))))
         # Last: the workspace of a success is committed, and perhaps removed.
         if workspace is not None:
             self._finish_workspace(start, workspace, course)

@@ -105,6 +105,7 @@ class StartMessages:
             script=prepared.script,
             limits=job.limits,
             creates=prepared.creates,
+            made_note=prepared.made_note,
             kept_locks=kept_locks,
             holding=self._holding_of(job, item, pools),
             check=Check(script=prepared.check, path=f"{stem}check") if prepared.check else None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -34,6 +34,7 @@ from orchestrator.system.fence import fenced_words, log_fenced, passes_fence
 from orchestrator.workers.protocol import AttemptClass, Creates, Outcome
 
 if TYPE_CHECKING:
+    from orchestrator.attempts.renewal import Renewals
     from orchestrator.attempts.replay.replay import Replay
 
 _CHANGING_NAMES = ROUND_NAMES | {"attempt"}
@@ -160,21 +161,36 @@ class Preparer:
         prepared, label = found.prepared, found.label
         if self._keeps_outcome(job, index, prepared.payload):
             return NotStarted(Declined.SATISFIED, "", label)
-        if prepared.creates and self._has_made(job, index, prepared.creates):
-            from orchestrator.attempts.promises import existing_in_words
+        return self._unless_made(found, job, index) if prepared.creates else found
 
-            try:
-                if not prepared.sources or not self._is_outdated(prepared):
-                    return NotStarted(Declined.SATISFIED, existing_in_words(prepared.creates), label)
-            except ItemRefused as refused:
-                return NotStarted(Declined.REFUSED, str(refused), label)
-        return found
+    def _unless_made(self, ready: Ready, job: Job, index: int) -> Ready | NotStarted:
+        """The item with why it runs, if the files of `creates` are to be made (anew)."""
+        prepared = ready.prepared
+        try:
+            is_proven = self._is_proven(job, index, prepared.creates)
+            renewal = self._renewals.look(prepared, is_proven=is_proven, state=self._ends_before(job))
+        except ItemRefused as refused:
+            return NotStarted(Declined.REFUSED, str(refused), ready.label)
+        if renewal.because:
+            prepared = msgspec.structs.replace(prepared, because=renewal.because, made_note=renewal.note)
+            return msgspec.structs.replace(ready, prepared=prepared)
+        from orchestrator.attempts.promises import existing_in_words
 
-    def _is_outdated(self, prepared: Prepared) -> bool:
-        """Whether what the item has made is older than what it is made of. Raises ItemRefused."""
-        from orchestrator.attempts.sources import newer_source
+        return NotStarted(Declined.SATISFIED, existing_in_words(prepared.creates), ready.label)
 
-        return newer_source([each.final for each in prepared.creates], prepared.sources, prepared.made_from) is not None
+    @cached_property
+    def _renewals(self) -> Renewals:
+        from orchestrator.attempts.renewal import Renewals
+
+        return Renewals(self._records.run_dir.home)
+
+    def _ends_before(self, job: Job) -> int:
+        """How much has ended of what the job needs: what that has made, patterns of `sources` may match."""
+        history = self._records.history
+        if any(each.sent_back_by for each in self._jobs_file.jobs if each.id in job.needs):
+            return history.next_sequence  # it may end again and again, and its number of ends be the same
+        counts = [history.jobs[need].counts() for need in job.needs]
+        return sum(each[Status.SUCCEEDED] + each[Status.FAILED] for each in counts)
 
     def _evaluate(
         self,
@@ -319,10 +335,8 @@ class Preparer:
         ended = past.last_end(index) if past.is_set_back(index) else None
         return ended is not None and ended.status is Status.SUCCEEDED and ended.payload == payload
 
-    def _has_made(self, job: Job, index: int, creates: Sequence[Creates]) -> bool:
-        """Whether the files of `creates` are all there, and show that the item is done."""
-        if not all(os.path.exists(each.final) for each in creates):
-            return False
+    def _is_proven(self, job: Job, index: int, creates: Sequence[Creates]) -> bool:
+        """Whether the files of `creates`, if they are there, show that the item was done once."""
         past = self._records.history.jobs[job.id]
         ended = past.last_end(index) if past.attempts(index) else None
         # The files were there before the item, or a success made them.

@@ -31,11 +31,20 @@ from orchestrator.jobsfile.child_files import first_of, mistakes_in, read_child
 from orchestrator.jobsfile.kept_files import FROM_DISK, Files
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.language.values import ValueRefused, check_token, kind_in_words
-from orchestrator.jobsfile.model import AgentAction, CommandAction, GateAction, Job, LandAction, ShellAction, WorkflowAction
+from orchestrator.jobsfile.model import (
+    AgentAction,
+    CommandAction,
+    CreatesWhen,
+    GateAction,
+    Job,
+    LandAction,
+    ShellAction,
+    WorkflowAction,
+)
 from orchestrator.system.digests import sha256_hex
 from orchestrator.system.own_command import own_argv
 from orchestrator.workers.byte_text import comparable_json, encode_json
-from orchestrator.workers.protocol import Creates
+from orchestrator.workers.protocol import Creates, MadeNote
 from orchestrator.workers.shell import SHELL, argv_of_file, interpreter_of, script_argv
 
 if TYPE_CHECKING:
@@ -92,6 +101,10 @@ class Prepared(msgspec.Struct, frozen=True):
     sources: list[str] = []
     """Paths and patterns of what the files of `creates` are made of, relative to `made_from` (absolute)."""
     made_from: str = ""
+    creates_when: CreatesWhen = "missing"
+    because: str = ""
+    """Why it runs, of an item with `creates`."""
+    made_note: MadeNote | None = None
     place: Workplace | None = None
     """Where it works; None: in the folder itself, of which no files are kept."""
     played: CapsuleAttempt | None = None
@@ -168,6 +181,7 @@ def render_attempt(job: Job, context: dict[str, Any], surroundings: Surroundings
         creates=creates,
         sources=rendered_arguments(job.sources, context, "sources") if job.sources else [],
         made_from=cwd,
+        creates_when=job.renewed_when if creates else "missing",
         label=context.get("label"),
         payload=_payload(does, creates),
         token=_token(job, context, surroundings.within) if job.token is not None else None,

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from msgspec.structs import asdict
@@ -18,11 +18,14 @@ from orchestrator.cli.output import write_json, write_line, write_lines
 from orchestrator.cli.prompting import input_asker
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.attempts.agent.fallback import FindProfile
     from orchestrator.attempts.items.foreseen import Values
     from orchestrator.attempts.items.patterns import Later
     from orchestrator.attempts.items.selection import Selector
     from orchestrator.attempts.rendering import Prepared
+    from orchestrator.attempts.renewal import Renewals
     from orchestrator.jobsfile.model import Job, JobsFile
 
     LabelBefore = Callable[[dict[str, Any], str, int], str | Later | None]
@@ -109,7 +112,7 @@ def command(
     check_patterns(only, [job.id for job in jobs_file.jobs])
     values = resolve_inputs(jobs_file.inputs, inputs, file=inputs_file, environment=os.environ, ask=input_asker())
     check_selection(Selection(only=only), jobs_file, values)
-    plan = _plan(jobs_file, values, Selector(Selection(only=only, limit=limit), jobs_file.jobs))
+    plan = _plan(jobs_file, values, Selector(Selection(only=only, limit=limit), jobs_file.jobs), invocation.home())
     if as_json:
         write_json([{**job, "items": list(job["items"])} for job in plan])
         return 0
@@ -147,7 +150,7 @@ def _print_graph(jobs_file: JobsFile, graph: str, *, as_json: bool) -> None:
         write_lines(draw_mermaid(nodes))
 
 
-def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> Iterator[dict[str, Any]]:
+def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector, home: Path) -> Iterator[dict[str, Any]]:
     """One object a job: its `Node`, `lane`, `pool`, `devices`, `after`, `error`, `items`, `unselected`, `is_left_out`.
 
     `after` is the job that must have run before the items are known, else null; `items` are the selected items, `unselected`
@@ -155,12 +158,13 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
     """
     from orchestrator.attempts.agent.work import finder
     from orchestrator.attempts.items.foreseen import LabelsBefore, NotYetKnown, context_before, values_of
+    from orchestrator.attempts.renewal import Renewals
     from orchestrator.errors import UserError
     from orchestrator.jobsfile.created_files import SameFile
     from orchestrator.jobsfile.diagram import nodes_of
     from orchestrator.jobsfile.sources import SourceError
 
-    find = finder(jobs_file)
+    around = _Around(jobs_file, finder(jobs_file), Renewals(home, is_told_only=True))
     context = context_before(jobs_file, inputs)
     values: dict[str, Values | None] = {}
     label = LabelsBefore(jobs_file.jobs, values).label
@@ -183,12 +187,18 @@ def _plan(jobs_file: JobsFile, inputs: dict[str, Any], selector: Selector) -> It
             plan = {**asdict(node), "lane": job.lane, "pool": job.pool, "devices": job.devices, "after": after, "error": error}
             plan.update(workspace=job.workspace.kind if not job.is_gate else None)
             plan.update(is_left_out=job.id in selector.left_out, unselected=len(known) - len(indices))
-            yield {**plan, "items": map(partial(_item, jobs_file, job, known, context, find, label), indices)}
+            yield {**plan, "items": map(partial(_item, around, job, known, context, label), indices)}
 
 
-def _item(
-    jobs_file: JobsFile, job: Job, values: Values, base: dict[str, Any], find: FindProfile, label: LabelBefore, index: int
-) -> dict[str, Any]:
+class _Around(NamedTuple):
+    """What all items of a plan have around them."""
+
+    jobs_file: JobsFile
+    find: FindProfile
+    renewals: Renewals
+
+
+def _item(around: _Around, job: Job, values: Values, base: dict[str, Any], label: LabelBefore, index: int) -> dict[str, Any]:
     from orchestrator.attempts.agent.work import AgentSurroundings
     from orchestrator.attempts.items.foreseen import LaterJob, NotYetKnown
     from orchestrator.attempts.rendering import Surroundings, is_wanted, question_of, render_attempt
@@ -196,6 +206,7 @@ def _item(
     from orchestrator.jobsfile.model import ChainSource
     from orchestrator.reading.run_records import item_id
 
+    jobs_file = around.jobs_file
     item: dict[str, Any] = {"item": item_id(job.id, index, is_fan_out=job.for_each is not None)}
     item.update(label=None, argv=None, cwd=None, told=None, check=None, child=None, token=None, asks=None, after=None, note=None)
     # What templates of this item see. A gate that may send the item back has not been answered yet; a chain's parent comes later.
@@ -222,7 +233,7 @@ def _item(
             folder=jobs_file.folder,
             temporary_suffix="plan",
             run_env=jobs_file.run.env,
-            agents=AgentSurroundings(find=find),
+            agents=AgentSurroundings(find=around.find),
             files=jobs_file.files,
         )
         prepared = render_attempt(job, context, surroundings)
@@ -237,24 +248,21 @@ def _item(
         else:
             item["child"] = {"jobs_file": prepared.child.path, "inputs": prepared.child.given}
         item.update(token=prepared.token, check=prepared.check, told=prepared.agent.told if prepared.agent is not None else None)
-        if prepared.creates and all(os.path.exists(each.final) for each in prepared.creates):
-            item["note"] = _why_anew(prepared)
+        if prepared.creates:
+            item["note"] = _why(prepared, around.renewals)
     return item
 
 
-def _why_anew(prepared: Prepared) -> str:
-    """What is said of an item whose files are there."""
+def _why(prepared: Prepared, renewals: Renewals) -> str:
+    """What is said of an item with `creates`: why it would run, or that it is done."""
     from orchestrator.attempts.promises import existing_in_words
-    from orchestrator.attempts.sources import newer_source
     from orchestrator.attempts.template_texts import ItemRefused
 
     try:
-        newer = newer_source([each.final for each in prepared.creates], prepared.sources, prepared.made_from)
+        because = renewals.look(prepared).because
     except ItemRefused as refused:
         return f"refused: {refused}"
-    if newer is None:
-        return f"done already: {existing_in_words(prepared.creates)}"
-    return f"runs anew: {newer} is newer than {prepared.creates[0].final}"
+    return f"runs: {because}" if because else f"done already: {existing_in_words(prepared.creates)}"
 
 
 def _item_label(job: Job, context: dict[str, Any], label: LabelBefore, index: int) -> str | None:

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 _MOST_ITEMS = 20
 _GRAVEST_FIRST = ((Status.FAILED,), (Status.INTERRUPTED, Status.WAITING), (Status.PENDING,), (Status.SKIPPED, Status.CANCELLED))
 _TOLD = ("item", "label", "status", "attempts", "class", "exit_code", "signal", "duration_s", "error")
-_IDENTITY = ("token", "deduped_from", "promoted", "replaced_by", "child", "agent", "model", "session_id", "denials", "notes")
+_IDENTITY = (
+    "token",
+    "deduped_from",
+    "promoted",
+    "replaced_by",
+    "child",
+    "agent",
+    "model",
+    "session_id",
+    "denials",
+    "notes",
+    "because",
+)
 
 
 @click.command("why")
@@ -173,6 +185,8 @@ def _in_words(answer: dict[str, Any]) -> Iterator[str]:
     yield f"{title(answer['item'], answer['label'])} of run {answer['run_id']} is {answer['status']}"
     if answer["reason"]:
         yield f"  {shown(answer['reason'])}"
+    if answer["because"]:
+        yield f"  ran because: {shown(answer['because'], 1000)}"
     if answer["answered"]:
         yield f"  {_answered_words(answer['answered'])}"
     if answer["token"]:

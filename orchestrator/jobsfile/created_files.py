@@ -31,6 +31,14 @@ class SameFile(Exception):
         return f"{names} would both make {self.path}; name in it what tells them apart, such as {{{{ item }}}} or {{{{ index }}}}"
 
 
+def certain_paths(creates: Promised, cwd: Template | None) -> list[str]:
+    """The paths that are the same for each item, whatever the run is given."""
+    if cwd is not None and not cwd.is_static:
+        return []
+    folder = cwd.source if cwd is not None else ""
+    return [os.path.normpath(os.path.join(folder, each.source)) for each in creates.paths if each.is_static]
+
+
 class CreatedFiles:
     """The files of one job's items, added in order. `known`: the names that a context of `add` has.
 

@@ -5,13 +5,12 @@ A mistake in a default is told where the default stands if it is wrong by itself
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from orchestrator.jobsfile.agent_checks import Surroundings, agent_values, check_agent, check_land, check_place
 from orchestrator.jobsfile.chained_places import check_forks, take_over_workspaces
-from orchestrator.jobsfile.created_files import CreatedFiles, SameFile
+from orchestrator.jobsfile.created_files import CreatedFiles, SameFile, certain_paths
 from orchestrator.jobsfile.cycles import find_cycles
 from orchestrator.jobsfile.job_fields import JobFields, compile_fields, interpreter_mistake, lay_over
 from orchestrator.jobsfile.key_types import JOB_ID
@@ -206,8 +205,12 @@ class _JobChecks:
 
     def check_sources(self) -> None:
         """Tell what a file is made of where none is made."""
-        if "sources" in self._own and self._fields.get("creates") is None:
-            self._tell("sources", "says what the file of creates is made of, and this job has no creates")
+        if self._fields.get("creates") is None:
+            for key in sorted({"sources", "creates_when"} & self._own):
+                says = "what the file of creates is made of" if key == "sources" else "when the file of creates is made"
+                self._tell(key, f"says {says}, and this job has no creates")
+        elif self._fields.get("creates_when") == "newer" and "sources" not in self._fields:
+            self._tell("creates_when", '"newer" asks for sources: what is to be newer than the file?')
 
     def check_repeat(self) -> None:
         """Tell a file that would be there after the first round, and end the loop."""
@@ -240,10 +243,9 @@ class _JobChecks:
 
     def _check_sole_maker(self, creates: Promised, cwd: Template | None, makers: dict[str, str]) -> None:
         """Tell that another job makes the same file, where nothing may keep either of the two from doing so."""
-        if (cwd is not None and not cwd.is_static) or self._fields.keys() & {"when", "token"}:
+        if self._fields.keys() & {"when", "token"}:
             return
-        folder = cwd.source if cwd is not None else ""
-        for path in [os.path.normpath(os.path.join(folder, each.source)) for each in creates.paths if each.is_static]:
+        for path in certain_paths(creates, cwd):
             if makers.setdefault(path, self._id) != self._id:
                 self._tell("creates", f"{makers[path]} and {self._id} would both make {path}")
 

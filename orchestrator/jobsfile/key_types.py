@@ -15,6 +15,7 @@ from orchestrator.core.costs import MOST_DOLLARS
 from orchestrator.jobsfile.language import quantities
 from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 from orchestrator.jobsfile.model import (
+    CreatesWhen,
     IfChanged,
     IfDone,
     IfRunning,
@@ -258,6 +259,7 @@ Created = Annotated[
         extra_json_schema={"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
     ),
 ]
+Renewed = Annotated[CreatesWhen, Meta(description='one of "missing", "newer" and "changed"')]
 WorkspaceKind = Annotated[
     Literal["shared", "worktree", "copy", "temp"], Meta(description='one of "shared", "worktree", "copy" and "temp"')
 ]

@@ -58,6 +58,7 @@ from orchestrator.jobsfile.key_types import (
     Pools,
     PoolSlots,
     Rejection,
+    Renewed,
     Repeats,
     Run,
     Running,
@@ -215,6 +216,8 @@ class JobTable(AgentKeys, kw_only=True):
     """Path or paths (templates). If all exist, the item is done; else it writes to `{{ creates }}`, renamed at the end."""
     sources: Texts | None = None
     """Templates of files, or of patterns, of which `creates` is made: if one of them is newer, the item runs anew."""
+    creates_when: Renewed | None = None
+    """When it runs: a file is "missing"; a source is "newer"; or a source, or the work itself, has "changed" in what it holds."""
     token: Text | None = None
     """Template of what names this work: items with one token are the same work, done once, in this run and in all others."""
     token_ttl: Duration | None = None

@@ -22,6 +22,7 @@ IfRunning = Literal["join", "reject", "replace", "run_anyway"]
 IfDone = Literal["replay", "rerun", "reject"]
 IfChanged = Literal["rerun", "reject"]
 Permissions = Literal["read", "edit", "full"]
+CreatesWhen = Literal["missing", "newer", "changed"]
 OnUsageLimit = Literal["wait", "pause", "fail", "fallback"]
 
 
@@ -237,6 +238,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     output: OutputKind = "text"
     creates: Promised | None = None
     sources: tuple[Template, ...] = ()
+    creates_when: CreatesWhen | None = None
     token: Template | None = None
     token_ttl: float = 0.0
     if_running: IfRunning = "join"
@@ -279,6 +281,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def is_agent(self) -> bool:
         """Whether an agent does the work."""
         return type(self.action) is AgentAction  # asked several times an item
+
+    @property
+    def renewed_when(self) -> CreatesWhen:
+        """When files of `creates` that are there are made anew: as it says, else if a source is newer."""
+        return self.creates_when or ("newer" if self.sources else "missing")
 
     @property
     def allowed(self) -> Permissions:

@@ -29,7 +29,7 @@ RESULT_FIELDS = (
     *("round", "started_at", "finished_at", "duration_s", "stdout", "stderr", "output"),
     *("token", "deduped_from", "promoted", "payload_hash", "replaced_by"),
     *("child", "cost_usd", "usage", "unknown_costs", "session_id", "agent", "model", "denials", "notes"),
-    *("workspace", "branch", "commit", "patch", "artifacts", "error"),
+    *("workspace", "branch", "commit", "patch", "artifacts", "because", "error"),
 )
 """Keys of one result, in order. What does not apply is null."""
 
@@ -258,6 +258,7 @@ def _put_identity(
     result["payload_hash"] = next((each.payload for each in payloads if each is not None and each.payload), None)
     result["replaced_by"] = settled.replaced_by if settled is not None else None
     result["child"] = (latest.child or None) if latest is not None else None
+    result["because"] = (latest.because or None) if latest is not None else None
 
 
 def _notes_of_place(outcome: Outcome) -> list[str]:

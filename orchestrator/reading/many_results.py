@@ -65,6 +65,7 @@ class PlainResult(msgspec.Struct, gc=False, rename={"class_": "class"}):
     commit: None = None
     patch: None = None
     artifacts: None = None
+    because: str | None = None
     error: str | None = None
     reason: None = None
     started_at_s: float | None = None
@@ -76,7 +77,7 @@ class PlainResult(msgspec.Struct, gc=False, rename={"class_": "class"}):
         """All of it in which somebody else's words may be."""
         return (
             *(self.item, self.label, self.value, self.stdout, self.stderr, self.output),
-            *(self.token, self.deduped_from, self.payload_hash, self.child, self.notes, self.error),
+            *(self.token, self.deduped_from, self.payload_hash, self.child, self.notes, self.because, self.error),
         )
 
 
@@ -188,6 +189,7 @@ class _PlainResults:
             ended.payload or None,
             child=ended.child or None,
             notes=[message] if message and is_ok else None,
+            because=ended.because or None,
             error=None if is_ok else message,
             started_at_s=outcome.started_at,
             finished_at_s=outcome.finished_at,

@@ -73,6 +73,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     """The path of a diff: what the item changed in its workspace."""
     artifacts: list[str] | None = None
     """Paths of the files that were kept of its workspace."""
+    because: str | None = None
+    """Of an item with `creates` why it ran: a file is missing, a source is newer, or has changed."""
     error: str | None = None
 
 

@@ -66,6 +66,11 @@ def waits_folder(home: Path) -> Path:
     return home / "waits"
 
 
+def made_folder(home: Path) -> Path:
+    """Of what files of `creates` were made (`store.made_of`)."""
+    return home / "made"
+
+
 def landings_folder(home: Path) -> Path:
     """For each checkout in which something is landed just now, which commit was checked out before."""
     return home / "landings"

@@ -161,6 +161,8 @@ class Started(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_defau
     """In a replay: (index, attempt) of the recorded attempt of this job that is played instead of an agent."""
     workspace: str = ""
     """The name of the workspace that the attempt works in (`RunDir.workspace`); empty: none of its own."""
+    because: str = ""
+    """Why it runs, of an item with `creates`: a file is missing, or is to be made anew."""
     device: str = ""
     """The one of its job's `devices` that it has to itself; empty: its job has none."""
     is_queued: bool = False
@@ -212,11 +214,10 @@ class AttemptEnded(msgspec.Struct, frozen=True, tag="end", kw_only=True, omit_de
     round: int = 0
     """The round of a loop that this attempt brought to its end; 0: none."""
     child: str = ""
-    """The id of the child run that did the work."""
     folder: str = ""
-    """Where its agent worked (absolute)."""
     workspace: str = ""
-    """The name of the workspace that the attempt worked in."""
+    because: str = ""
+    """These four as of `Started`."""
     is_adopted: bool = False
     """A worker of a supervisor that was killed made the attempt."""
     spent: Spent | None = None
@@ -341,7 +342,7 @@ class CancelTold(msgspec.Struct, frozen=True, tag="cancel", kw_only=True, omit_d
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_defaults=True):
     """This supervisor's last word. `error_item` and `error_message` tell what halted or failed the run, if anything did.
 
-    The other fields of the error tell of that item, which may have failed in an earlier session.
+    The other fields of the error tell of that item, which may have failed in an earlier session. `reason`: why it is paused.
     """
 
     status: RunStatus
@@ -353,7 +354,6 @@ class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_
     error_attempts: int = 0
     error_class: str | None = None
     reason: str = ""
-    """Why it is paused, in words."""
 
 
 class Commit(msgspec.Struct, frozen=True, tag="commit", kw_only=True):

@@ -254,6 +254,7 @@ class AttemptStarts:
             round=ready.round,
             child=child,
             workspace=prepared.place.name if prepared.place is not None else "",
+            because=prepared.because,
             device=decision.device,
             is_queued=is_queued,
         )

@@ -242,6 +242,7 @@ class Settlements:
             child=start.child,
             folder=start.folder,
             workspace=start.workspace,
+            because=start.because,
             is_adopted=flight.is_adopted,
             spent=ended.spent,
             earlier=ends_before(last, start) if last is not None else [],

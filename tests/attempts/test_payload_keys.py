@@ -62,6 +62,7 @@ CHANGED: dict[str, tuple[str, str]] = {
     "output": (COMMAND, f'{COMMAND}\noutput = "json"'),
     "creates": (COMMAND, f'{COMMAND}\ncreates = "made"'),
     "sources": (f'{COMMAND}\ncreates = "made"', f'{COMMAND}\ncreates = "made"\nsources = ["in"]'),
+    "creates_when": (f'{COMMAND}\ncreates = "made"', f'{COMMAND}\ncreates = "made"\ncreates_when = "changed"'),
     "token": (COMMAND, f'{COMMAND}\ntoken = "work"'),
     "token_ttl": (f'{COMMAND}\ntoken = "work"', f'{COMMAND}\ntoken = "work"\ntoken_ttl = "3s"'),
     "if_running": (f'{COMMAND}\ntoken = "work"', f'{COMMAND}\ntoken = "work"\nif_running = "reject"'),

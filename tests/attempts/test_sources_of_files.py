@@ -1,4 +1,4 @@
-"""Whether a file is older than what it is made of."""
+"""Which sources an item has, and whether they have changed since its files were made."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.attempts.sources import newer_source
+from orchestrator.attempts import sources as sources_module
+from orchestrator.attempts.sources import SourceFiles, difference
 from orchestrator.attempts.template_texts import ItemRefused
+from orchestrator.store.made_of import Source
 
 
 def write(folder: Path, **times: int) -> None:
@@ -20,7 +22,13 @@ def write(folder: Path, **times: int) -> None:
 
 
 def newer(folder: Path, *sources: str) -> str | None:
-    return newer_source([str(folder / "made")], sources, str(folder))
+    files = SourceFiles()
+    found = files.newer([str(folder / "made")], files.paths(sources, str(folder), 0), str(folder))
+    return None if found is None else found[0]
+
+
+def read(files: SourceFiles, folder: Path, *paths: str, before: list[Source] | None = None) -> list[Source]:
+    return files.read(paths, str(folder), before or [])
 
 
 def test_a_file_is_older_than_the_first_source_that_was_changed_later(tmp_path: Path) -> None:
@@ -30,6 +38,12 @@ def test_a_file_is_older_than_the_first_source_that_was_changed_later(tmp_path: 
     assert newer(tmp_path, "*.png") == "c.png"
     assert newer(tmp_path, "*.gif") is None, "a pattern may match nothing"
     assert newer(tmp_path, str(tmp_path / "c.png")) == str(tmp_path / "c.png")
+
+
+def test_of_several_files_the_oldest_counts(tmp_path: Path) -> None:
+    write(tmp_path, one=5, two=3, a=4)
+    made = [str(tmp_path / "one"), str(tmp_path / "two")]
+    assert SourceFiles().newer(made, ["a"], str(tmp_path)) == ("a", made[1])
 
 
 def test_a_name_that_looks_like_a_pattern_is_the_file_that_is_called_so(tmp_path: Path) -> None:
@@ -45,3 +59,49 @@ def test_a_source_that_is_not_there_is_named(tmp_path: Path) -> None:
     write(tmp_path, made=5)
     with pytest.raises(ItemRefused, match=r"sources: in/a\.png: No such file or directory"):
         newer(tmp_path, "in/a.png")
+    with pytest.raises(ItemRefused, match=r"sources: in/a\.png: No such file or directory"):
+        read(SourceFiles(), tmp_path, "in/a.png")
+
+
+def test_a_thousand_items_with_one_pattern_walk_its_folders_once_until_what_they_need_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked = []
+    walk = sources_module.matching_paths
+    monkeypatch.setattr(sources_module, "matching_paths", lambda *asked: walked.append(asked) or walk(*asked))
+    files = SourceFiles()
+    (tmp_path / "a").touch()
+    assert {tuple(files.paths(["**/*"], str(tmp_path), 0)) for _ in range(1000)} == {("a",)}
+    (tmp_path / "b").touch()
+    assert files.paths(["**/*"], str(tmp_path), 1) == ["a", "b"]
+    assert len(walked) == 2
+
+
+def test_contents_count_and_are_read_once_while_size_time_and_inode_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    digest = sources_module._digest
+    monkeypatch.setattr(sources_module, "_digest", lambda place, path: opened.append(path) or digest(place, path))
+    write(tmp_path, a=5)
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "sub", b=6)
+    before = read(SourceFiles(), tmp_path, "a", "sub")
+    assert [each.path for each in before] == ["a", "sub/b"]
+    opened.clear()
+    assert read(SourceFiles(), tmp_path, "a", "sub", before=before) == before
+    assert opened == []
+    # Touched: it is read, and holds the same. Changed just now: its time is not trusted, and it is read each time.
+    write(tmp_path, a=7)
+    assert difference(before, read(SourceFiles(), tmp_path, "a", "sub", before=before)) == ""
+    (tmp_path / "a").write_text("other")
+    files = SourceFiles()
+    assert [difference(before, read(files, tmp_path, "a", "sub", before=before)) for _ in range(2)] == ["a has changed"] * 2
+    assert opened == ["a"] * 3
+    (tmp_path / "a").unlink()
+    (tmp_path / "sub" / "c").touch()
+    assert difference(before, read(files, tmp_path, "sub")) == "sub/c is new"
+    assert difference(before, before[1:]) == "a is gone"
+
+
+def test_a_fifo_among_the_sources_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert [each.digest for each in read(SourceFiles(), tmp_path, "pipe")] == [""]

@@ -78,7 +78,7 @@ def test_plan_shows_items_and_commands_and_touches_nothing(run_cli: RunCli, fold
         "  known:1 2  (skipped: its `when` is false)",
         """    shell: echo '2' 'it'"'"'s' > touched""",
         "made  for each file of *.src",
-        "  made:0 a.src",
+        "  made:0 a.src  (runs: a.src.out is missing)",
         told.stdout.splitlines()[10],
         f"  made:1 b.src  (done already: {folder}/b.src.out exists)",
         told.stdout.splitlines()[12],

@@ -70,11 +70,31 @@ def test_what_is_older_than_its_sources_is_made_anew_in_a_folder_that_is_made(ru
     notes = [item["note"] for item in json.loads(run_cli("plan", "jobs.toml", "--json").stdout)[0]["items"]]
     assert notes == [
         f"done already: {tmp_path}/out/deep/x exists",
-        f"runs anew: y is newer than {tmp_path}/out/deep/y",
+        "runs: y is newer than out/deep/y",
     ]
     assert run_cli("run", "jobs.toml").returncode == 0
     assert sorted((tmp_path / "ran").read_text().split()) == ["x", "y", "y"]
     assert (tmp_path / "out/deep/y").read_text() == "later"
+
+
+def test_what_holds_something_else_than_it_was_made_of_is_made_anew_in_another_run_and_told_why(
+    run_cli: RunCli, tmp_path: Path
+) -> None:
+    (tmp_path / "jobs.toml").write_text(
+        '[jobs.a]\nfor_each = ["x", "y"]\ncreates = "out/{{ item }}"\nsources = ["{{ item }}"]\n'
+        'creates_when = "changed"\nshell = "cp {{ item }} {{ creates }}"\n'
+    )
+    for name in ("x", "y"):
+        (tmp_path / name).write_text(name)
+    assert run_cli("run", "jobs.toml").returncode == 0
+    (tmp_path / "y").write_text("Y")
+    planned = json.loads(run_cli("plan", "jobs.toml", "--json").stdout)[0]["items"]
+    assert [item["note"] for item in planned] == [f"done already: {tmp_path}/out/x exists", "runs: y has changed"]
+    assert run_cli("run", "jobs.toml").returncode == 0
+    told = json.loads(run_cli("results", "--json", "--fields", "because").stdout)
+    assert [each["because"] for each in told] == [None, "y has changed"]
+    assert "ran because: y has changed" in run_cli("why", "a:1").stdout
+    assert (tmp_path / "out/y").read_text() == "Y"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from orchestrator.workers.files.creates import fingerprint
 from orchestrator.workers.processes.spawn import LOCK_DESCRIPTORS_FROM
-from orchestrator.workers.protocol import AttemptClass, Begun, Creates, Ended, Outcome, Spawned
+from orchestrator.workers.protocol import AttemptClass, Begun, Creates, Ended, MadeNote, Outcome, Spawned
 
 CANNOT_START = AttemptClass.CANNOT_START
 
@@ -281,6 +281,16 @@ class TestCreates:
         assert failed.unproven.split() == ["-", fingerprint(f"{root}/two/file")]
         assert worker.shell("echo a > one/.new; echo b > two/file", creates=promised).attempt_class is AttemptClass.OK
         assert [Path(each.final).read_text() for each in promised] == ["a\n", "b\n"]
+
+    def test_a_note_of_what_a_file_is_made_of_is_there_exactly_while_that_is_known(self, worker: WorkerDriver) -> None:
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        path = worker.root / "made" / "ab" / "note.json"
+        note = MadeNote(str(path), b"first")
+        assert worker.shell("echo > .new", creates=[promised], made_note=note).attempt_class is AttemptClass.OK
+        assert path.read_bytes() == b"first"
+        again = MadeNote(str(path), b"second")
+        assert worker.shell(f"test -e {path} || exit 7", creates=[promised], made_note=again).exit_code == 7
+        assert not path.exists()
 
     def test_what_a_failure_had_made_empty_leaves_nothing(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")

@@ -38,7 +38,7 @@ from .outcome import (
     Usage,
     WorkspaceReport,
 )
-from .tasks import DEFAULT_LIMITS, AgentTask, Check, ConfigTask, Creates, Expectation, Holding, Limits, WorkspaceTask
+from .tasks import DEFAULT_LIMITS, AgentTask, Check, ConfigTask, Creates, Expectation, Holding, Limits, MadeNote, WorkspaceTask
 
 __all__ = [
     "BORROW_LOCK_NAME",
@@ -70,6 +70,7 @@ __all__ = [
     "LeftAlone",
     "Limits",
     "LogLine",
+    "MadeNote",
     "MoreStarts",
     "Outcome",
     "Recall",

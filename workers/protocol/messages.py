@@ -11,7 +11,7 @@ import signal
 import msgspec
 
 from .outcome import EndReason, Outcome
-from .tasks import DEFAULT_LIMITS, AgentTask, Check, ConfigTask, Creates, Holding, Limits, WorkspaceTask
+from .tasks import DEFAULT_LIMITS, AgentTask, Check, ConfigTask, Creates, Holding, Limits, MadeNote, WorkspaceTask
 
 INLINE_BYTES = 64 * 1024
 """Largest message that is sent through the socket itself; a larger one goes by file."""
@@ -68,6 +68,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     limits: Limits = DEFAULT_LIMITS
     creates: list[Creates] = []
     """The files that it makes: all of them, or it has not succeeded."""
+    made_note: MadeNote | None = None
     kept_locks: int = 0
     holding: Holding | None = None
     agent: AgentTask | None = None

@@ -60,6 +60,13 @@ class Creates(msgspec.Struct, frozen=True):
     final: str
 
 
+class MadeNote(msgspec.Struct, frozen=True):
+    """What the files of `creates` are made of: removed before they are made, written to `path` (absolute) when they are."""
+
+    path: str
+    data: bytes
+
+
 Expectation = Literal["answer", "change"]
 """What the success of an agent has to come with: an answer that is not empty, or a change in its workspace."""
 
