@@ -16,7 +16,8 @@ from orchestrator.jobsfile.model import ChainSource, Job
 from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import job_status
 from orchestrator.store.durable_file import write_whole
-from orchestrator.store.records import GateAnswered, Status
+from orchestrator.store.gate_records import GateAnswered
+from orchestrator.store.records import Status
 from orchestrator.workers.byte_text import encode_json
 
 NAMES = {

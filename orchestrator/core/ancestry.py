@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from orchestrator.core.states import JobRules, JobState, Phase, RunState
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import JobState, Phase, RunState
 
 
 def chain_depths(rules: Sequence[JobRules]) -> list[int]:

@@ -11,7 +11,8 @@ from orchestrator.core.ancestry import chain_depths
 from orchestrator.core.budget import take_over_costs
 from orchestrator.core.costs import UNBOUND, Bounds
 from orchestrator.core.job_changes import count_start, enter_phase
-from orchestrator.core.states import PENDING, SKIPPED, JobRules, JobState, Pending, Phase, RestoredJob, Running, RunState, Tries
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import PENDING, SKIPPED, JobState, Pending, Phase, RestoredJob, Running, RunState, Tries
 
 
 def open_run(

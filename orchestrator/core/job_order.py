@@ -18,21 +18,10 @@ from orchestrator.core.ancestry import has_failed, what_blocks
 from orchestrator.core.decisions import CloseJob, Decision, FinishRun, ListItems, RunVerdict
 from orchestrator.core.item_ends import release_chain_item, settle_item
 from orchestrator.core.job_changes import enter_phase
+from orchestrator.core.job_rules import JobRules
 from orchestrator.core.resting import has_money, is_at_rest
 from orchestrator.core.scheduling import note_backoff
-from orchestrator.core.states import (
-    CLOSED_PHASES,
-    SKIPPED,
-    Cancelled,
-    Failed,
-    ItemRef,
-    JobRules,
-    JobState,
-    Pending,
-    Phase,
-    RunState,
-    Stop,
-)
+from orchestrator.core.states import CLOSED_PHASES, SKIPPED, Cancelled, Failed, ItemRef, JobState, Pending, Phase, RunState, Stop
 from orchestrator.core.turns import review, wants_to_start
 
 

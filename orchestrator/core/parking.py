@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import heapq
 
-from orchestrator.core.states import Account, JobRules, JobState, RunState, Waiting
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import Account, JobState, RunState, Waiting
 
 DEFAULT_PARK_SECONDS = 1800.0
 """How long an account is parked if nobody told until when."""

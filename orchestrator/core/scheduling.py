@@ -17,9 +17,10 @@ from collections.abc import Iterator
 
 from orchestrator.core import shortage, throttle
 from orchestrator.core.job_changes import count_end
+from orchestrator.core.job_rules import JobRules
 from orchestrator.core.parking import account_for, missing_limit
 from orchestrator.core.shortage import SHORTAGE
-from orchestrator.core.states import ItemRef, JobRules, JobState, Pending, Phase, Running, RunState, Stop, Waiting
+from orchestrator.core.states import ItemRef, JobState, Pending, Phase, Running, RunState, Stop, Waiting
 
 LOSSES_ALLOWED = 3
 """Workers that an item may lose in a row before it is failed: a command that kills its worker must not loop for ever."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.core import budget, decide, explanations, reopening, scheduling, throttle
-from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, Pending, Running, RunState, Stop, Waiting
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, Pending, Running, RunState, Stop, Waiting
 
 
 class CoreView:

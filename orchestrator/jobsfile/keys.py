@@ -11,7 +11,7 @@ To add a key of a job:
 3. A limit: a field of `Limits` (`workers/protocol/tasks.py`), and the place in `workers/` that keeps to it. That is all.
    Any other key: a field of `model.Job`. A template, or a value of more than one part: one line in `job_fields` too. What it may
    not be together with: `jobs`, or `agent_checks`.
-4. Whoever acts on it. Core rules: `supervisor/job_rules.py` and `core/states.JobRules`. What is started: `attempts/rendering.py`
+4. Whoever acts on it. Core rules: `supervisor/job_rules.py` and `core/job_rules.py`. What is started: `attempts/rendering.py`
    and, for the worker, `attempts/message.py`.
 5. `orchestrate schema -o configs/examples/jobs.schema.json`, a row in `tests/attempts/test_payload_keys.py`, docs/jobs-files.md.
 """

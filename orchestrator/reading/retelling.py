@@ -21,9 +21,10 @@ from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.reading.told_records import asked_elsewhere, charged, item_started
+from orchestrator.store.gate_records import GateAnswered, GateAsked
 from orchestrator.store.lines import EndLine, SettledLine
 from orchestrator.store.list_records import ListGrew
-from orchestrator.store.records import GateAnswered, GateAsked, ItemsListed, QueuedBegan, Reopened, RunHeader, Started, Status
+from orchestrator.store.records import ItemsListed, QueuedBegan, Reopened, RunHeader, Started, Status
 from orchestrator.views import happenings
 from orchestrator.views.happenings import Happening
 

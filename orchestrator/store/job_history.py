@@ -13,14 +13,13 @@ from typing import assert_never
 
 import msgspec
 
+from orchestrator.store.gate_records import GateAnswered, GateAsked
 from orchestrator.store.item_columns import ItemColumns
 from orchestrator.store.lines import EndLine, Said, SettledLine, decode_line
 from orchestrator.store.list_records import ListGrew
 from orchestrator.store.places import Places, Sources
 from orchestrator.store.records import (
     AttemptEnded,
-    GateAnswered,
-    GateAsked,
     ItemsChosen,
     ItemSettled,
     ItemsListed,

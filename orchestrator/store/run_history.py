@@ -13,6 +13,7 @@ from typing import assert_never
 import msgspec
 
 from orchestrator.errors import ExitCode
+from orchestrator.store.gate_records import GateAnswered, GateAsked
 from orchestrator.store.job_history import JobHistory, tells_more
 from orchestrator.store.lines import EndLine, JournalHeader, Line, SettledLine
 from orchestrator.store.list_records import ListGrew
@@ -22,8 +23,6 @@ from orchestrator.store.records import (
     CancelTold,
     Commit,
     Fact,
-    GateAnswered,
-    GateAsked,
     ItemsChosen,
     ItemSettled,
     ItemsListed,

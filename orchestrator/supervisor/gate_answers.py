@@ -10,8 +10,9 @@ from orchestrator.control.requester import Requester
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.keys import REJECTING
 from orchestrator.jobsfile.language.suggestions import did_you_mean
+from orchestrator.store.gate_records import AnsweredBy, GateAnswered
 from orchestrator.store.job_history import JobHistory
-from orchestrator.store.records import AnsweredBy, GateAnswered, Status
+from orchestrator.store.records import Status
 
 
 class GivenAnswer(msgspec.Struct, frozen=True):

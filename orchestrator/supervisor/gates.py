@@ -26,7 +26,8 @@ from orchestrator.jobsfile.keys import REJECTING
 from orchestrator.jobsfile.model import Job
 from orchestrator.reading.seen_statuses import job_counts
 from orchestrator.store.captures import CaptureMismatch
-from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Reopened, Status
+from orchestrator.store.gate_records import GateAnswered, GateAsked
+from orchestrator.store.records import ItemSettled, Reopened, Status
 from orchestrator.supervisor.run import Run
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.system.fence import passes_fence

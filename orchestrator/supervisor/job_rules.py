@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from orchestrator.core.states import JobRules
+from orchestrator.core.job_rules import JobRules
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.model import Job, WorkflowAction, barriers_of, chain_of
 from orchestrator.reading.money.budgets import Budgets, bounds_of

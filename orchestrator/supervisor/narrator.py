@@ -12,8 +12,9 @@ from orchestrator.attempts.flight import Flight
 from orchestrator.core.states import SUCCEEDED, ItemState, Waiting
 from orchestrator.reading.money.ledger import Ledger, Price
 from orchestrator.reading.told_records import asked_elsewhere, charged, item_started
+from orchestrator.store.gate_records import GateAnswered, GateAsked
 from orchestrator.store.outcomes import outcome_in_words
-from orchestrator.store.records import AttemptEnded, GateAnswered, GateAsked, RunEnded, Status
+from orchestrator.store.records import AttemptEnded, RunEnded, Status
 from orchestrator.system.fence import fenced_words, log_fenced
 from orchestrator.system.run_log import append_log
 from orchestrator.views import happenings

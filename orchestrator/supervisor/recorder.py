@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable
 
 from orchestrator.core.states import ItemRef
+from orchestrator.store.gate_records import GateAnswered
 from orchestrator.store.list_records import ListGrew
-from orchestrator.store.records import AttemptEnded, GateAnswered, ItemsListed, JobClosed, Record, Reopened, RetryAsked
+from orchestrator.store.records import AttemptEnded, ItemsListed, JobClosed, Record, Reopened, RetryAsked
 from orchestrator.store.run_store import RunStore
 from orchestrator.workers.faultpoints import fault_point
 from orchestrator.workers.protocol import AttemptClass

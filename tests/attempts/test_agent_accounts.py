@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from orchestrator.attempts.agent.fallback import Chooser, accounts_of_job
-from orchestrator.core.states import JobRules
+from orchestrator.core.job_rules import JobRules
 from orchestrator.errors import JobsFileError
 from orchestrator.jobsfile.load import load_text
 from orchestrator.jobsfile.profiles.accounts import account_of

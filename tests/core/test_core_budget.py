@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from orchestrator.core.budget import MUTE_AFTER, Unit, expected, in_words, left_nano_usd, mute_units, refusal, words_about_job
 from orchestrator.core.costs import Bounds, Cost, Costs, Meter
 from orchestrator.core.events import Verdict
-from orchestrator.core.states import PENDING, SUCCEEDED, JobRules, RestoredJob
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import PENDING, SUCCEEDED, RestoredJob
 from orchestrator.core.view import CoreView
 
 DOLLAR = 1_000_000_000

@@ -6,7 +6,8 @@ import pytest
 from drivers.core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import GateEnd, Verdict
-from orchestrator.core.states import JobRules, Phase, Stop
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import Phase, Stop
 
 
 def gate(job_id: str, order: int, **rules: object) -> JobRules:

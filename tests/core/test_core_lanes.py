@@ -6,8 +6,9 @@ import pytest
 from drivers.core_driver import CoreDriver, job
 
 from orchestrator.core.events import Declined
+from orchestrator.core.job_rules import JobRules
 from orchestrator.core.scheduling import lane_rooms, split_slots
-from orchestrator.core.states import PENDING, AdoptedAttempt, JobRules, RestoredJob
+from orchestrator.core.states import PENDING, AdoptedAttempt, RestoredJob
 
 
 def lanes() -> list[JobRules]:

@@ -6,8 +6,9 @@ import pytest
 from drivers.core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import Verdict
+from orchestrator.core.job_rules import JobRules
 from orchestrator.core.scheduling import retry_delay
-from orchestrator.core.states import JobRules, JobState
+from orchestrator.core.states import JobState
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3])

@@ -6,8 +6,9 @@ import pytest
 from drivers.core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import ItemsReopened, Verdict
+from orchestrator.core.job_rules import JobRules
 from orchestrator.core.reopening import items_to_reopen, why_not_again
-from orchestrator.core.states import JobRules, Phase, Stop
+from orchestrator.core.states import Phase, Stop
 
 
 def opened(*rules: JobRules, **counts: int) -> CoreDriver:

@@ -11,8 +11,9 @@ from drivers.core_driver import CoreDriver
 
 from orchestrator.core.costs import Bounds, Cost
 from orchestrator.core.events import Declined, Verdict
+from orchestrator.core.job_rules import JobRules
 from orchestrator.core.scheduling import pool_slot
-from orchestrator.core.states import JobRules, Stop
+from orchestrator.core.states import Stop
 from orchestrator.core.view import CoreView
 
 RULES = [

@@ -29,8 +29,9 @@ from orchestrator.core.events import (
     Verdict,
 )
 from orchestrator.core.initial_state import open_run
+from orchestrator.core.job_rules import JobRules
 from orchestrator.core.scheduling import pool_slot
-from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobRules, JobState
+from orchestrator.core.states import ENDED_STATES, Interrupted, ItemRef, JobState
 
 
 class CountedJobs(list[JobState]):

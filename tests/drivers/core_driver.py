@@ -59,7 +59,8 @@ from orchestrator.core.events import (
     VerdictShared,
 )
 from orchestrator.core.initial_state import open_run
-from orchestrator.core.states import ENDED_STATES, Cancelled, Interrupted, ItemRef, JobRules, Phase, RestoredJob, Stop
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import ENDED_STATES, Cancelled, Interrupted, ItemRef, Phase, RestoredJob, Stop
 
 START_OF_TIME = 1000.0
 

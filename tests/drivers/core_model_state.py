@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from orchestrator.core.states import JobRules, RestoredJob, Stop
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import RestoredJob, Stop
 
 Ref = tuple[int, int]
 VERDICTS = {"succeeded", "failed", "skipped", "cancelled"}

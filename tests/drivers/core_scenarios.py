@@ -9,16 +9,8 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from orchestrator.core.states import (
-    CANCELLED,
-    FAILED,
-    PENDING,
-    SKIPPED,
-    SUCCEEDED,
-    AdoptedAttempt,
-    JobRules,
-    RestoredJob,
-)
+from orchestrator.core.job_rules import JobRules
+from orchestrator.core.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, AdoptedAttempt, RestoredJob
 
 NAMES = "abcdefghijklmnopqrstuvwxyz"
 

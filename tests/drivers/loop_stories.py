@@ -26,8 +26,9 @@ from orchestrator.control.messages import Flush, Reply, Request, SetBudget
 from orchestrator.core.states import RunState
 from orchestrator.engines.engine import AgentTaskOf, Engine
 from orchestrator.runs.commands import ResumeRequest, RunReport, RunRequest, cancel_dead_run, resume_run, run_file
+from orchestrator.store.gate_records import GateAnswered
 from orchestrator.store.load import read_history
-from orchestrator.store.records import AttemptEnded, GateAnswered, QueuedReturned, Record, Started
+from orchestrator.store.records import AttemptEnded, QueuedReturned, Record, Started
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_store import RunStore
 from orchestrator.store.settings_records import BudgetSet, RunOptions

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from orchestrator.store.gate_records import GateAnswered, GateAsked
 from orchestrator.store.journal import JournalRead
 from orchestrator.store.records import (
     AttemptEnded,
-    GateAnswered,
-    GateAsked,
     ItemSettled,
     ItemsListed,
     RunHeader,

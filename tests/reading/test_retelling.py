@@ -11,8 +11,9 @@ from drivers.store_samples import ended, started
 from orchestrator.reading import retelling
 from orchestrator.reading.follower import RunFollower
 from orchestrator.reading.retelling import Retelling
+from orchestrator.store.gate_records import GateAnswered, GateAsked
 from orchestrator.store.lines import Line
-from orchestrator.store.records import GateAnswered, GateAsked, ItemSettled, Record, Reopened, RunEnded, Status
+from orchestrator.store.records import ItemSettled, Record, Reopened, RunEnded, Status
 from orchestrator.views.happenings import Happening, ItemEnded
 
 JOBS = """

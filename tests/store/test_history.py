@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from orchestrator.errors import StateRefusedError, UserError
+from orchestrator.store.gate_records import GateAnswered
 from orchestrator.store.item_columns import ItemColumns
 from orchestrator.store.job_history import GateHistory
 from orchestrator.store.load import read_history
 from orchestrator.store.places import Places
 from orchestrator.store.records import (
-    GateAnswered,
     ItemsChosen,
     ItemSettled,
     ItemsListed,
