@@ -10,8 +10,17 @@ done <<< "${INPUT_ARGUMENTS:-}"
 [[ -z ${ORCHESTRATE_HOME:-} || -z ${GITHUB_ENV:-} ]] || printf 'ORCHESTRATE_HOME=%s\n' "$ORCHESTRATE_HOME" >> "$GITHUB_ENV"
 
 summary=$(mktemp)
-code=0
-orchestrate run "$INPUT_FILE" --json "${arguments[@]}" > "$summary" || code=$?
+# When a job is cancelled the runner signals this shell alone, and again seconds later: the run then drains, and then ends.
+trap 'kill -TERM "$run" 2> /dev/null' INT TERM
+orchestrate run "$INPUT_FILE" --json "${arguments[@]}" > "$summary" &
+run=$!
+wait "$run"
+code=$?
+# A signal ends the wait, not the run.
+while kill -0 "$run" 2> /dev/null; do
+    wait "$run"
+    code=$?
+done
 # A run that was refused has no summary.
 if [[ -s $summary ]]; then
     "${PYTHON:-python3}" -I -c '

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,28 @@ def test_each_input_and_output_that_is_named_is_there() -> None:
     assert (ACTION.parent / "../../pyproject.toml").exists(), "that folder is installed"
 
 
+@contextmanager
+def started_step(folder: Path, script: str) -> Iterator[subprocess.Popen[str]]:
+    """The step, with a program of these lines in the place of ours; what that prints to stderr can be read."""
+    (folder / "orchestrate").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "orchestrate").chmod(0o755)
+    told = {
+        "INPUT_FILE": "my jobs.toml",
+        "INPUT_ARGUMENTS": "--only\nport:a b $(x)\n\n",
+        "INPUT_HOME": "/h",
+        "GITHUB_OUTPUT": "out",
+    }
+    env = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **told}
+    argv = ["bash", str(ACTION.parent / "run.sh")]
+    step = subprocess.Popen(argv, env=env, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    with step:
+        try:
+            yield step
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(step.pid, signal.SIGKILL)
+
+
 @pytest.mark.parametrize(
     ("script", "code", "output"),
     [
@@ -44,16 +69,22 @@ def test_each_input_and_output_that_is_named_is_there() -> None:
     ],
 )
 def test_the_step_gives_each_argument_whole_and_tells_the_run(tmp_path: Path, script: str, code: int, output: str) -> None:
-    (tmp_path / "orchestrate").write_text(f'#!/bin/sh\nprintf "<%s>" "$ORCHESTRATE_HOME" "$@" > {tmp_path}/argv\n{script}\n')
-    (tmp_path / "orchestrate").chmod(0o755)
-    told = {
-        "INPUT_FILE": "my jobs.toml",
-        "INPUT_ARGUMENTS": "--only\nport:a b $(x)\n\n",
-        "INPUT_HOME": "/h",
-        "GITHUB_OUTPUT": "out",
-    }
-    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", **told}
-    done = subprocess.run(["bash", str(ACTION.parent / "run.sh")], env=env, cwd=tmp_path, check=False, timeout=30)
-    assert done.returncode == code
+    with started_step(tmp_path, f'printf "<%s>" "$ORCHESTRATE_HOME" "$@" > {tmp_path}/argv\n{script}\n') as step:
+        assert step.wait(timeout=30) == code
     assert (tmp_path / "argv").read_text() == "</h><run><my jobs.toml><--json><--only><port:a b $(x)>"
     assert ((tmp_path / "out").read_text() if (tmp_path / "out").exists() else "") == output
+
+
+def test_a_cancelled_step_ends_its_run_and_tells_which_it_was(tmp_path: Path) -> None:
+    told = """trap 'n=$((n + 1)); echo signal $n >&2; kill $!' TERM
+while [ "${n:-0}" -lt 2 ]; do sleep 60 & echo waits >&2; wait; done
+echo '{"run_id":"r1","status":"interrupted"}'; exit 143"""
+    with started_step(tmp_path, told) as step:
+        assert step.stderr is not None
+        # The runner signals the shell of the step, which has to pass it on: twice, as Ctrl-C is pressed twice.
+        for number, kind in ((1, signal.SIGINT), (2, signal.SIGTERM)):
+            assert step.stderr.readline() == "waits\n"
+            step.send_signal(kind)
+            assert step.stderr.readline() == f"signal {number}\n"
+        assert step.wait(timeout=30) == 143
+    assert (tmp_path / "out").read_text() == "run=r1\nstatus=interrupted\n"
