@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.reading.many_results import PlainResult
     from orchestrator.reading.ordered_results import Order
     from orchestrator.reading.run_reader import RunReader
+    from orchestrator.system.redaction import Redactor
 
 _TABLE_FIELDS = ["item", "label", "status", "attempts", "duration_s", "exit_code", "reason"]
 
@@ -35,6 +37,9 @@ _SORTS = {
     "label": "label",
 }
 """Word of --sort -> field."""
+
+_MANY = 50_000
+"""Of so many results a second process makes half: of fewer it is not worth its start."""
 
 
 @click.command("results")
@@ -78,13 +83,11 @@ def command(
     """
     from orchestrator.cli.arrow_forms import FORMS as FORMS_IN_COLUMNS
     from orchestrator.cli.arrow_forms import in_columns
-    from orchestrator.cli.result_forms import FORMS
-    from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
     from orchestrator.cli.shown_run import open_run_to_show
-    from orchestrator.reading.failure_tails import FailureTails
     from orchestrator.reading.item_result import items_seen_as, shown_rounds
     from orchestrator.reading.many_results import results_to_encode
     from orchestrator.reading.shown_redactor import redactor_of
+    from orchestrator.system.made_by_two import made_by_two, may_be_two
 
     if as_json:
         form = "json"
@@ -95,36 +98,66 @@ def command(
     chosen = _chosen(fields, form)
     # An output may be large, so it is read only if it is shown, and then in pieces.
     with_output: Literal["in pieces", False] = "in pieces" if "output" in chosen else False
+    parts: list[Iterator[Any]] = []
     if rounds:
         of_items = (shown_rounds(reader, *item, with_output=with_output) for item in items_seen_as(reader))
         results: Iterable[Any] = itertools.chain.from_iterable(of_items)
     elif form in ("json", "jsonl") and chosen == _shown_fields() and status is None and order is None:
-        results = results_to_encode(reader, with_output=with_output)
+        parts = results_to_encode(reader, with_output=with_output)
+        results = itertools.chain.from_iterable(parts)
     else:
         results = _in_order(reader, order, None if status is None else Status(status), with_output=with_output)
     # Chosen by the status that is shown: a gate that asks is shown as waiting, whatever is recorded.
     if status is not None:
         results = (each for each in results if each["status"] == status)
-    if "reason" in chosen:
-        results = map(partial(_with_reason, reader, FailureTails(reader.run_dir, reader.jobs_file)), results)
-    results = map(_for_table if form == "table" else _with_times, results)
-    rows = results if chosen == _shown_fields() else ({field: result[field] for field in chosen} for result in results)
-    redactor = None if raw else redactor_of(reader)
+    written = _Written(reader, form, chosen, None if raw else redactor_of(reader))
     # Of a file that is no text no secret can be taken out afterwards.
     if form in FORMS_IN_COLUMNS:
         if path is None and is_terminal():
             raise UserError(f"--format {form} goes into a file or a pipe", f"as in: orchestrate results --format {form} -o FILE")
-        write_to(path, in_columns(form, rows, chosen, redactor))
-        return 0
-    if redactor is None:
-        write_to(path, FORMS[form](rows, chosen))
-        return 0
-    # A cell of a table is cut: half of a secret would not be found any more.
-    if form == "table":
-        rows = (without_secrets(row, redactor) for row in rows)
-    watched = WatchedRows(rows, chosen)
-    write_to(path, without_secrets_in_blocks(FORMS[form](watched, chosen), watched, redactor))
+        write_to(path, in_columns(form, written.rows(results), chosen, written.redactor))
+    elif form == "jsonl" and _has_many(reader) and parts and may_be_two():
+        with closing(made_by_two(lambda part: written.chunks(parts[part]), len(parts))) as chunks:
+            write_to(path, chunks)
+    else:
+        write_to(path, written.chunks(results))
     return 0
+
+
+class _Written:
+    """How results are written: in which form, with which fields, without which secrets (None: as they are)."""
+
+    def __init__(self, reader: RunReader, form: str, chosen: list[str], redactor: Redactor | None) -> None:
+        from orchestrator.reading.failure_tails import FailureTails
+
+        self._reader, self._form, self._chosen, self.redactor = reader, form, chosen, redactor
+        self._tails = FailureTails(reader.run_dir, reader.jobs_file) if "reason" in chosen else None
+
+    def rows(self, results: Iterable[Any]) -> Iterable[Any]:
+        """Each result as a row, with the chosen fields."""
+        if self._tails is not None:
+            results = map(partial(_with_reason, self._reader, self._tails), results)
+        results = map(_for_table if self._form == "table" else _with_times, results)
+        chosen = self._chosen
+        return results if chosen == _shown_fields() else ({field: result[field] for field in chosen} for result in results)
+
+    def chunks(self, results: Iterable[Any]) -> Iterable[bytes]:
+        """The results in a form that is text."""
+        from orchestrator.cli.result_forms import FORMS
+        from orchestrator.cli.results_redacted import WatchedRows, without_secrets, without_secrets_in_blocks
+
+        rows, redactor = self.rows(results), self.redactor
+        if redactor is None:
+            return FORMS[self._form](rows, self._chosen)
+        # A cell of a table is cut: half of a secret would not be found any more.
+        if self._form == "table":
+            rows = (without_secrets(row, redactor) for row in rows)
+        watched = WatchedRows(rows, self._chosen)
+        return without_secrets_in_blocks(FORMS[self._form](watched, self._chosen), watched, redactor)
+
+
+def _has_many(reader: RunReader) -> bool:
+    return sum(map(reader.count, reader.history.header.jobs)) >= _MANY
 
 
 def _in_order(

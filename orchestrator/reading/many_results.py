@@ -17,10 +17,12 @@ from orchestrator.jobsfile.model import OutputKind
 from orchestrator.reading.item_result import RESULT_FIELDS, Reads, indices_seen_as, shown_result
 from orchestrator.reading.run_records import Records, item_id
 from orchestrator.reading.seen_statuses import seen_status
-from orchestrator.store.item_list import ListLostError
+from orchestrator.store.item_list import ItemList, ListLostError
 from orchestrator.store.outputs import shape_output
-from orchestrator.store.records import AttemptEnded, Status
+from orchestrator.store.records import AttemptEnded, Record, Status
 from orchestrator.workers.protocol import AttemptClass
+
+_ITEMS_OF_A_PART = 1024
 
 
 class PlainResult(msgspec.Struct, gc=False, rename={"class_": "class"}):
@@ -93,29 +95,33 @@ def shown_results(
 
     The history must not change meanwhile.
     """
-    for each in results_to_encode(records, job_id, status, with_output=with_output):
-        yield as_dict(each) if isinstance(each, PlainResult) else each
-
-
-def results_to_encode(
-    records: Records, job_id: str | None = None, status: Status | None = None, *, with_output: Reads = True
-) -> Iterator[dict[str, Any] | PlainResult]:
-    """As `shown_results`, for JSON."""
     for each in [job_id] if job_id is not None else records.history.header.jobs:
-        yield from _of_job(records, each, indices_seen_as(records, each, status), with_output)
+        results = _results_of(_PlainResults(records, each, with_output), indices_seen_as(records, each, status))
+        for result in results:
+            yield as_dict(result) if isinstance(result, PlainResult) else result
 
 
-def _of_job(records: Records, job_id: str, indices: Iterable[int], with_output: Reads) -> Iterator[dict[str, Any] | PlainResult]:
-    plain = _PlainResults(records, job_id, with_output)
+def results_to_encode(records: Records, *, with_output: Reads = True) -> list[Iterator[dict[str, Any] | PlainResult]]:
+    """The `shown_result` of each item, for JSON, in parts of some hundred items. A part is made when it is iterated, in any order
+    and without those before it."""
+    return [
+        _results_of(plain, range(first, min(first + _ITEMS_OF_A_PART, records.count(job_id))))
+        for job_id in records.history.header.jobs
+        for plain in [_PlainResults(records, job_id, with_output)]
+        for first in range(0, records.count(job_id), _ITEMS_OF_A_PART)
+    ]
+
+
+def _results_of(plain: _PlainResults, indices: Iterable[int]) -> Iterator[dict[str, Any] | PlainResult]:
+    """The results of these items of the job of `plain`."""
     # Values and ends are read some thousand bytes ahead.
     here, of_values, of_ends = itertools.tee(indices, 3) if not isinstance(indices, range) else (indices, indices, indices)
-    ends = records.history.jobs[job_id].unsettled_ends(of_ends)
-    for index, value, ended in zip(here, plain.values(of_values), ends, strict=True):
+    for index, value, ended in zip(here, plain.values(of_values), plain.ends(of_ends), strict=True):
         try:
             result = plain.result(index, value, ended) if isinstance(ended, AttemptEnded) else None
         except Exception:
             result = None  # `shown_result` meets the same, and tells of it
-        yield result if result is not None else shown_result(records, job_id, index, with_output=with_output)
+        yield result if result is not None else plain.other(index)
 
 
 class _PlainResults:
@@ -127,7 +133,7 @@ class _PlainResults:
         self._job_id = job_id
         self._is_fan_out = history.header.jobs[job_id]
         self._past = past = history.jobs[job_id]
-        self._with_output = bool(with_output)
+        self._with_output = with_output
         self._others = {index for job, index in history.open_starts if job == job_id} | past.unended.keys()
         """Items of which a start says more than the last end."""
         self._has_none = bool(past.gates or past.rounds)
@@ -140,9 +146,19 @@ class _PlainResults:
             except ListLostError:
                 self._has_none = True
             else:
-                # All of them in their order are read many at a time.
-                return values if indices == range(len(values)) else map(values.__getitem__, indices)
+                # Those that stand one behind the other are read many at a time.
+                if isinstance(indices, range) and isinstance(values, ItemList):
+                    return values.between(indices.start, indices.stop)
+                return map(values.__getitem__, indices)
         return (None for _ in indices)
+
+    def ends(self, indices: Iterable[int]) -> Iterator[Record | None]:
+        """See `JobHistory.unsettled_ends`."""
+        return self._past.unsettled_ends(indices)
+
+    def other(self, index: int) -> dict[str, Any]:
+        """The result of an item that is not plain."""
+        return shown_result(self._records, self._job_id, index, with_output=self._with_output)
 
     def result(self, index: int, value: Any, ended: AttemptEnded) -> PlainResult | None:
         """The result of an item with this value, on which `ended` is the last word; None: it is not plain.

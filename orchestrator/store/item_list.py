@@ -7,7 +7,6 @@ disk.
 
 from __future__ import annotations
 
-import itertools
 import zlib
 from array import array
 from bisect import bisect_right
@@ -131,15 +130,22 @@ class ItemList:
             raise ListLostError(f"{self._path}: damaged: item {index} cannot be read") from error
 
     def __iter__(self) -> Iterator[Any]:
+        return self.between(0, self._count)
+
+    def between(self, first: int, end: int) -> Iterator[Any]:
+        """The values of the items from `first` on, up to before `end`, of which none is beyond the list."""
         # A group at a time. Where one is damaged, its items are read one by one: the first of them that cannot be read tells.
-        ends = itertools.chain(itertools.islice(self._firsts, 1, None), [self._count])
-        for group, (first, end) in enumerate(zip(self._firsts, ends, strict=False)):
+        while first < end:
+            group = bisect_right(self._firsts, first) - 1
+            begin = self._firsts[group]
+            until = min(self._firsts[group + 1] if group + 1 < len(self._firsts) else self._count, end)
             try:
-                lines = self._lines_of(group)
-                values = _decode(b"[" + b",".join(lines[: end - first]) + b"]")
+                lines = self._lines_of(group)[first - begin : until - begin]
+                values = _decode(b"[" + b",".join(lines) + b"]")
             except (msgspec.DecodeError, ValueError, RecursionError, FileNotFoundError, StateRefusedError):
                 values = []
-            yield from values if len(values) == end - first else (self[index] for index in range(first, end))
+            yield from values if len(values) == until - first else (self[index] for index in range(first, until))
+            first = until
 
     def grow(self, grown: ListGrew) -> None:
         """Take in the items that the list has since. Raises ListLostError: then it is not to be read any more."""

@@ -126,13 +126,20 @@ def iso_time(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     # Rounded before it is cut into seconds: 1.9996 is 2.000, and not 1.1000.
-    whole, thousandths = divmod(round(seconds * 1000), 1000)
-    return f"{_to_the_second(whole)}.{thousandths:03d}Z"
+    rounded = round(seconds * 1000)
+    whole = rounded // 1000
+    return _to_the_second(whole) + _thousandths(rounded - 1000 * whole)
 
 
+# Both are looked up: a list of a million items has two million times, few of them in another second than the one before.
 @lru_cache(64)
 def _to_the_second(whole: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+
+
+@lru_cache(1000)
+def _thousandths(number: int) -> str:
+    return f".{number:03d}Z"
 
 
 def sized(count: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cProfile
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,8 +13,11 @@ import msgspec
 import pytest
 from drivers.store_samples import ended, header, started
 
+from orchestrator.cli import results
+from orchestrator.cli.entry import main
 from orchestrator.cli.result_forms import FORMS, Row
 from orchestrator.cli.results_redacted import WatchedRows, without_secrets_in_blocks
+from orchestrator.reading import many_results
 from orchestrator.reading.item_result import RESULT_FIELDS
 from orchestrator.reading.large_output import LargeOutput
 from orchestrator.reading.many_results import PlainResult, as_dict, results_to_encode
@@ -22,6 +26,7 @@ from orchestrator.store.item_list import write_item_list
 from orchestrator.store.records import ItemsListed
 from orchestrator.store.run_dir import create_run_dir
 from orchestrator.store.run_store import RunStore
+from orchestrator.system import made_by_two
 from orchestrator.system.redaction import Redactor
 from orchestrator.views.json_lines import TIMES_S
 
@@ -119,7 +124,7 @@ def calls_of_results(home: Path, items: int) -> int:
     reader = RunReader.read(run_dir)
     profile = cProfile.Profile()
     profile.enable()
-    watched = WatchedRows(results_to_encode(reader, with_output="in pieces"), [*RESULT_FIELDS])
+    watched = WatchedRows(itertools.chain.from_iterable(results_to_encode(reader, with_output="in pieces")), [*RESULT_FIELDS])
     chunks = without_secrets_in_blocks(FORMS["jsonl"](watched, []), watched, Redactor())
     line_count = sum(chunk.count(b"\n") for chunk in chunks)
     profile.disable()
@@ -134,3 +139,25 @@ def test_a_result_takes_no_more_calls_than_it_did(tmp_path: Path) -> None:
     """
     _, few, many = (calls_of_results(tmp_path / str(number), number) for number in (3, 20, 120))
     assert (many - few) / 100 <= CALLS_OF_A_RESULT
+
+
+def test_many_results_are_written_by_two_processes_as_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of which one item has a secret, and one an output that is a file."""
+    run_dir = create_run_dir(tmp_path, "r1")
+    jobs = '[jobs.port]\nfor_each = { lines = "x" }\ncommand = ["true"]\n'
+    store = RunStore.create(run_dir, msgspec.structs.replace(header("r1"), jobs={"port": True}), jobs)
+    write_item_list(run_dir.items("port", 0), [KEY if index == 7 else index for index in range(20)])
+    store.append([ItemsListed(job="port", count=20), *(ended(index, output=b"x" * index) for index in range(20))])
+    store.close()
+    monkeypatch.setattr(many_results, "_ITEMS_OF_A_PART", 3)
+    words = ["results", "--home", str(tmp_path), "r1", "--format", "jsonl", "-o"]
+    assert main([*words, str(tmp_path / "one")]) == 0
+    monkeypatch.setattr(results, "_MANY", 20)
+    monkeypatch.setattr(made_by_two, "may_be_two", lambda: True)
+    asked: list[int] = []
+    by_two = made_by_two.made_by_two
+    monkeypatch.setattr(made_by_two, "made_by_two", lambda make, count: asked.append(count) or by_two(make, count))
+    assert main([*words, str(tmp_path / "two")]) == 0
+    assert asked == [7]
+    assert (tmp_path / "two").read_bytes() == (tmp_path / "one").read_bytes()
+    assert (tmp_path / "two").read_bytes().count(b"[redacted:") == 1

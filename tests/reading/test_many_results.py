@@ -12,7 +12,7 @@ from drivers.store_samples import ended, header, settled, started
 
 from orchestrator.reading import many_results
 from orchestrator.reading.item_result import items_seen_as, shown_result
-from orchestrator.reading.many_results import shown_results
+from orchestrator.reading.many_results import PlainResult, as_dict, results_to_encode, shown_results
 from orchestrator.reading.ordered_results import Order, ordered_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.item_list import write_item_list
@@ -104,6 +104,14 @@ def test_all_results_are_those_of_each_by_itself(reader: RunReader, with_output:
 @pytest.mark.parametrize("status", Status)
 def test_so_are_those_in_one_status(reader: RunReader, status: Status) -> None:
     assert list(shown_results(reader, status=status)) == each_by_itself(reader, status)
+
+
+def test_so_are_those_of_parts_whichever_is_made_first(reader: RunReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many_results, "_ITEMS_OF_A_PART", 5)
+    parts = results_to_encode(reader)
+    made = [[as_dict(each) if isinstance(each, PlainResult) else each for each in part] for part in reversed(parts)]
+    assert [len(part) for part in made] == [2, 5, 5, 5, 5]
+    assert [each for part in reversed(made) for each in part] == each_by_itself(reader)
 
 
 def test_items_of_a_lost_list_are_shown_without_their_values(reader: RunReader) -> None:
