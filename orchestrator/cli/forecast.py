@@ -78,11 +78,11 @@ def jobs_to_run(jobs: Sequence[Job]) -> list[Job]:
 def _print(invocation: Invocation, run_id: str, chosen: Sequence[Job], *, as_json: bool) -> None:
     from orchestrator.reading.money.forecast import add_forecasts
     from orchestrator.reading.run_reader import RunReader
-    from orchestrator.supervisor.options import slots_of_run
+    from orchestrator.supervisor.options import slots_as_seen
 
     # Read back from the records: an interrupted run has its forecast, too, of what it did.
     reader = RunReader.read(invocation.find(run_id))
-    slots = max(slots_of_run(reader.history.header.options, reader.jobs_file), 1)
+    slots = max(slots_as_seen(reader), 1)
     found = list(_forecasts(reader, chosen, slots))
     usd, seconds = add_forecasts(found, slots)
     # Jobs that were left out are named, so that nobody takes the sum for all that is to come.

@@ -131,6 +131,8 @@ class Retelling:
             if job_id in self._reader.history.header.jobs and past.count is not None:
                 counts = job_counts(self._reader, job_id)
                 self._hear(happenings.JobListed(job=job_id, count=self._reader.count(job_id), counts=counts))
+                if past.growing is not None:
+                    self._hear(happenings.JobGrew(job=job_id, count=past.growing.count, is_growing=True))
         self._closed.clear()
         for item in self._reader.history.open_starts:
             self._tell(item)

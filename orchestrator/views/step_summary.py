@@ -24,7 +24,7 @@ _MOST_JOBS = 50
 def add_step_summary(path: str, finished: RunFinished, groups: Sequence[FailureGroup]) -> str | None:
     """Append the summary to the file at `path`; why that could not be done, None if it was."""
     try:
-        with open(open_file(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
+        with open(open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644), "ab") as file:
             data = "\n".join(step_summary(finished, groups)).encode("utf-8", "replace") + b"\n"
             if os.fstat(file.fileno()).st_size + len(data) > MOST_BYTES:
                 return f"it would have more than {MOST_BYTES:,} bytes"

@@ -271,18 +271,23 @@ class LiveView:
 
     def _take_list(self, happening: JobListed | JobGrew) -> None:
         bar = self._bar_of(happening.job)
-        bar.total = happening.count
+        is_known, bar.total = bar.total is not None, happening.count
         if isinstance(happening, JobGrew):
             bar.is_growing = happening.is_growing
         else:
+            before = bar.ended
             bar.counts, bar.is_growing, bar.is_closed = dict(happening.counts), False, False
+            # And only counted, if many have ended since the last look at it.
+            if is_known:
+                self._ended_here += max(bar.ended - before, 0)
 
     def _count_end(self, ended: ItemEnded) -> None:
         self._drop_running(ended.item, ended.job)
         bar = self._bar_of(ended.job)
         bar.waiting.discard(ended.item)
         bar.counts[ended.status] = bar.counts.get(ended.status, 0) + 1
-        self._ended_here += ended.attempts > 0
+        # Of a run that goes on elsewhere it is told, too, what failed before.
+        self._ended_here += ended.attempts > 0 and self._time_of(ended.at) >= self._heard_since
         if ended.status == "failed":
             for line in self._report.failure_lines(ended):
                 self._say(line)

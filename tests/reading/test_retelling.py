@@ -13,8 +13,9 @@ from orchestrator.reading.follower import RunFollower
 from orchestrator.reading.retelling import Retelling
 from orchestrator.store.gate_records import GateAnswered, GateAsked
 from orchestrator.store.lines import Line
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.records import ItemSettled, Record, Reopened, RunEnded, Status
-from orchestrator.views.happenings import Happening, ItemEnded
+from orchestrator.views.happenings import Happening, ItemEnded, JobGrew, JobListed
 
 JOBS = """
 [jobs.port]
@@ -114,6 +115,15 @@ def test_of_very_many_ends_the_failures_are_told_and_all_are_counted() -> None:
     run.retelling.begin(slots=1)
     told = run.told(*(ended(index, status=Status.SUCCEEDED if index else Status.FAILED) for index in range(count)))
     assert told == ["port:0 failed", f"port {{'succeeded': {count - 1}, 'failed': 1}}"]
+
+
+def test_a_list_that_still_comes_is_told_to_grow_also_where_all_is_told() -> None:
+    run = Followed(2)
+    run.reader.append(ListGrew(job="port", count=2, size=9, crc=0))
+    run.retelling.begin(slots=1)
+    told = [each for each in run.heard if isinstance(each, JobListed | JobGrew)]
+    assert told[0] == JobListed(job="port", count=2, counts={"pending": 2})
+    assert told[1] == JobGrew(job="port", count=2, is_growing=True)
 
 
 def test_the_last_word_is_the_run_s_own_or_that_it_was_interrupted() -> None:

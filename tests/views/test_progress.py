@@ -14,7 +14,11 @@ from orchestrator.views.progress import Progress
 
 
 def lines_of(*happenings: Happening) -> list[str]:
-    progress = Progress()
+    return told_since(100.0, *happenings)
+
+
+def told_since(heard_since: float, *happenings: Happening) -> list[str]:
+    progress = Progress(lambda: heard_since)
     return [line for happening in happenings if (line := progress.line_after(happening)) is not None]
 
 
@@ -54,6 +58,14 @@ def test_a_list_that_grows_has_more_than_is_known_and_its_ends_count() -> None:
     grew = JobGrew(job="port", count=4, is_growing=True)
     lines = lines_of(began(), grew, ended(0, at=140.0), JobGrew(job="port", count=8, is_growing=False), ended(1, at=180.0))
     assert lines == ["1 of 4 (25%) · 40s · about 2m 00s left or more", "2 of 8 (25%) · 1m 20s · about 4m 00s left"]
+
+
+def test_how_long_a_run_takes_yet_is_told_by_what_has_ended_since_it_is_heard_of() -> None:
+    """Of a run that began at 100 and is looked at since 1000."""
+    before = [ended(0, "failed", at=500.0), listed(1000, failed=1, succeeded=9)]
+    assert told_since(1000.0, began(), *before, ended(10, at=1010.0)) == []
+    many = [ended(10, at=1010.0), listed(1000, failed=1, succeeded=109), ended(110, at=1040.0)]
+    assert told_since(1000.0, began(), *before, *many) == ["111 of 1000 (11%), 1 failed · 15m 40s · about 5m 52s left"]
 
 
 def test_items_that_a_gate_has_sent_back_are_counted_anew() -> None:

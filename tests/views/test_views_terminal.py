@@ -199,6 +199,18 @@ def test_a_terminal_that_hung_up_does_not_end_the_run() -> None:
     view.close()
 
 
+def test_the_rate_is_of_what_has_ended_since_a_run_elsewhere_is_looked_at() -> None:
+    """It began at 100 and is looked at since 1000."""
+    clock = Clock()
+    view = LiveView(Outlet(io.StringIO()), "orchestrate", force=True, clock=clock, wall_clock=clock)
+    for happening in (began(), ended(0, "failed", at=500.0), listed(100, failed=1, succeeded=9), ended(10, at=1000.0)):
+        view.hear(happening)
+    clock.now += 10.0
+    assert "items" not in picture(view)
+    view.hear(listed(100, failed=1, succeeded=19))
+    assert "1.0 items/s  about 1m 20s left" in picture(view)
+
+
 def test_closing_before_anything_began_is_harmless() -> None:
     view, stream, _ = live_view()
     view.refresh(0.0)
