@@ -3,8 +3,8 @@
 Promise: a queued start begins only right after an attempt that ended well, as long as the halt word of the run is what it was
 when they were sent, the supervisor lives and wants nothing else, and none lasts longer than `Starts.seconds`. What does not begin
 is given back in the same message that tells what has ended, and the log tells it to the next supervisor. No end is told later
-than these seconds after it, though the queue goes on, nor later than half of what was queued has begun: then more may come, so
-that the worker need not wait at the end of its queue.
+than these seconds after it, though the queue goes on, nor later than half of what was queued has begun, nor than the last has:
+then more may come, so that the worker need not wait at the end of its queue.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class StartQueue:
         self._in_a_row = 0
         """How many have begun one after the other."""
         self._low = 0
-        """So few are left when it is told that more may come; negative: that was told."""
+        """So few are left when it is told that more may come; negative: that was told, also when the last began."""
         self._is_low = False
         """That is to be told now."""
         self._over_at = math.inf
@@ -90,7 +90,8 @@ class StartQueue:
         self._in_a_row += 1
         following = self.starts.pop(0)
         if len(self.starts) <= self._low and self._in_a_row < MOST_IN_A_ROW:
-            self._is_low, self._low = True, -1
+            # Once more when the last has begun: near the end of a list none came for half a queue, and then some may.
+            self._is_low, self._low = True, 0 if self.starts else -1
         return following
 
     def halt(self) -> None:

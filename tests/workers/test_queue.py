@@ -110,12 +110,21 @@ def test_half_of_a_queue_has_begun_and_that_is_told_at_once_and_what_comes_then_
     begin(five, 2)
     assert five.tell_at == 0.0
     assert five.take_ended(running=2) == Told(ended=[ended(0), ended(1)], running=2, returned=[], is_low=True)
-    # Once: more may be there that comes, or not.
+    # More may be there that comes, or not.
     begin(five, 3)
     assert five.tell_at > 0.0
     five.add(MoreStarts(starts=[start(5), start(6), start(7)], word=WORD, seconds=SECONDS))
     begin(five, 4, 5)
     assert five.take_ended(running=5) == Told(ended=[ended(2), ended(3), ended(4)], running=5, returned=[], is_low=True)
+
+
+def test_a_queue_for_which_nothing_came_is_told_to_be_low_once_more_as_its_last_begins(five: queue.StartQueue) -> None:
+    begin(five, 1, 2)
+    assert five.take_ended(running=2).is_low
+    begin(five, 3)
+    assert not five.take_ended(running=3).is_low
+    begin(five, 4)
+    assert five.take_ended(running=4).is_low
 
 
 def test_what_is_added_comes_back_with_what_was_queued_if_the_word_was_changed(five: queue.StartQueue) -> None:
