@@ -47,8 +47,10 @@ def command(invocation: Invocation, *, run: str | None, gate: str | None, choice
     if isinstance(answered, Reply):
         return say(answered)
     last_run = outermost(run_dir)
-    write_line(f"{answered.words}; {answered.told or f'go on with: orchestrate resume {last_run.run_id}'}")
-    return _resume(invocation, last_run) if resume and not answered.told else 0
+    goes_on = resume and not answered.told
+    later = answered.told or f"go on with: {invocation.program()} resume {last_run.run_id}"
+    write_line(answered.words if goes_on else f"{answered.words}; {later}")
+    return _resume(invocation, last_run) if goes_on else 0
 
 
 def _resume(invocation: Invocation, run_dir: RunDir) -> int:

@@ -21,6 +21,7 @@ from orchestrator.store.checkpoint import read_header
 from orchestrator.store.known_runs import find_run, known_runs, list_runs, parent_of
 from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.holders import SeenLocks, is_locked
+from orchestrator.system.wording import shell_word, shown, title
 from orchestrator.workers.wording import first_in_words
 
 if TYPE_CHECKING:
@@ -135,7 +136,11 @@ def run_and_gate(invocation: Invocation, run: str | None, gate: str | None) -> t
     if gate is not None:
         return invocation.find(run), gate
     if run is None:
-        raise UserError("which gate?", "orchestrate status shows those that wait for an answer")
+        asked = next(iter(_questions(invocation.home())), None)
+        if asked is None:
+            raise UserError("which gate? None waits for an answer", "name RUN and GATE: it says why its gate takes no answer")
+        told = f"which gate? {title(asked.item, asked.label)} of run {asked.run_id} asks: {shown(asked.question, 300)}"
+        raise UserError(told, f"{invocation.program()} approve {asked.run_id} {shell_word(asked.gate)}")
     if invocation.is_last:
         return newest(invocation), run
     asking = {asked.run_id: None for asked in _questions(invocation.home()) if _is_called(asked, run)}

@@ -136,6 +136,8 @@ def test_a_gate_is_answered_in_the_only_run_that_waits_at_it(
         Path(f"{gate}.toml").write_text(GATE.format(gate))
         assert main(["run", f"{gate}.toml", "--run-id", run_id, "--quiet"]) == 3
     capsys.readouterr()
+    assert main(["approve"]) == 2
+    assert capsys.readouterr().err == "orchestrate: which gate? push of run b asks: go?\n  orchestrate approve b push\n"
     assert main(["approve", "ship"]) == 0
     told = capsys.readouterr()
     assert told.out == "ship: answered; go on with: orchestrate resume a\n"
