@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 _OURS = {
-    "-j N": ("-P", "--max-procs", "--jobs"),
+    "-j N": ("--max-procs", "--jobs"),
     "-n N": ("-N", "--max-replace-args", "--max-lines", "-l", "-m", "-X", "--xargs"),
     "-I MARK": ("-i", "--replace"),
     ":::+ between the sources": ("--link", "--xapply"),

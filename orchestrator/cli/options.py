@@ -129,6 +129,7 @@ def bounds_options(function: F) -> F:
     )(function)
     return click.option(
         "-j",
+        "-P",
         "--slots",
         type=click.IntRange(0, MOST_SLOTS),
         metavar="N",

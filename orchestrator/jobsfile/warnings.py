@@ -6,35 +6,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.jobsfile.language.problems import Problems
+from orchestrator.jobsfile.language.problems import Place, Problems
 from orchestrator.jobsfile.language.rereading import has_arithmetic, reader_in_argv, reader_in_script
 from orchestrator.jobsfile.model import CommandAction, Job, JobsFile, ShellAction
+from orchestrator.workers.lazy_pattern import lazy_pattern
 
 
 def warnings_about(jobs_file: JobsFile, shown_path: str) -> list[str]:
     """One line for each place, as the mistakes of a file are told, in the file's order."""
     told = Problems(shown_path, jobs_file.text)
+    for place, words in _warnings(jobs_file):
+        told.tell(place, words)
+    return told.lines()
+
+
+def warnings_about_typed(jobs_file: JobsFile) -> list[str]:
+    """The same of a file that `each` made of a command line: without places, which nobody has seen."""
+    # Of `sh -c` among the words of the command `each` itself has warned, with what to type instead.
+    told = (words for place, words in _warnings(jobs_file) if place[-1] != "command" or not _OF_A_SCRIPT.match(words))
+    return list(dict.fromkeys(told))
+
+
+_OF_A_SCRIPT = lazy_pattern(r"\S+ -\S+ reads ")
+
+
+def _warnings(jobs_file: JobsFile) -> Iterator[tuple[Place, str]]:
     for job in jobs_file.jobs:
         if _edits_at_once(job, jobs_file.run.slots):
-            told.tell(
+            yield (
                 ("jobs", job.id),
                 f"up to {job.max_concurrency} of its agents change files in one folder at once;"
                 ' workspace = "worktree" gives each its own, "shared" says that this is meant',
             )
         for key, reader in _readers(job):
             meant = "write {{ x | raw }}" if key == "command" else "put it into a shell variable first"
-            told.tell(
+            yield (
                 ("jobs", job.id, key),
                 f"{reader} reads the value once more, as commands, and our quotes are for nothing: pass it as an argument"
                 f" (sh -c 'ls -- \"$1\"' _ {{{{ x }}}}); if it is meant, {meant}",
             )
         for key, script in _scripts(job):
             if has_arithmetic(script):
-                told.tell(
+                yield (
                     ("jobs", job.id, key),
                     "bash reads the value as arithmetic, in which a[$(…)] runs a command: {{ x | int | raw }} is a number",
                 )
-    return told.lines()
 
 
 def _scripts(job: Job) -> Iterator[tuple[str, str]]:

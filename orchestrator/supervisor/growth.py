@@ -144,7 +144,7 @@ class ListGrowth(Source):
             self._let_go()
             run.tell.note(f"{job_id}: {read.error}", is_warning=True)
         elif read.is_whole and not self._known:
-            run.tell.note(f"{job_id} has no items: its for_each gave an empty list")
+            run.tell.note(f"{job_id} has no items: its list is empty")
         run.tell.grew(job_id, self._known, is_growing=not self._is_over)
 
     def _let_go(self) -> None:

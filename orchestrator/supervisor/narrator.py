@@ -215,7 +215,7 @@ class Narrator:
             # Mostly a typing error, or the wrong folder: of a list that is empty its maker knows.
             self.note(f"{job_id} has no items: no file matches {', '.join(globs)}", is_warning=True)
         elif count == 0:
-            self.note(f"{job_id} has no items: its for_each gave an empty list")
+            self.note(f"{job_id} has no items: its list is empty")
 
     def grew(self, job_id: str, count: int, *, is_growing: bool) -> None:
         """Of a job whose list grows so many items are known. Not `is_growing`: nothing more comes."""

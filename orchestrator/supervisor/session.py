@@ -17,7 +17,7 @@ from orchestrator.core.view import CoreView
 from orchestrator.engines.choice import choose_engine
 from orchestrator.errors import StateUnwritableError
 from orchestrator.jobsfile.model import JobsFile
-from orchestrator.jobsfile.warnings import warnings_about
+from orchestrator.jobsfile.warnings import warnings_about, warnings_about_typed
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.reading.run_summary import run_summary
 from orchestrator.reading.seen_statuses import job_counts
@@ -178,7 +178,9 @@ def _tell_beginning(run: Run, opened: Opened, options: SessionOptions) -> None:
     for note in options.notes:
         run.tell.note(note)
     if not options.is_resumed:
-        for words in warnings_about(run.jobs_file, os.path.basename(run.jobs_file.path)):
+        file = run.jobs_file
+        is_typed = run.history.header.each
+        for words in warnings_about_typed(file) if is_typed else warnings_about(file, os.path.basename(file.path)):
             run.tell.note(words)
         for told in _of_repository(run):
             run.tell.note(told)

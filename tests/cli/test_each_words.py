@@ -139,7 +139,7 @@ def test_what_would_do_something_else_than_it_seems_is_told(line: str, note: str
 
 @pytest.mark.parametrize(
     ("option", "ours"),
-    [("-P8", "here it is -j N"), ("--retries=3", "here it is --attempts N"), ("-S", "ssh HOST")],
+    [("--jobs=8", "here it is -j N"), ("--retries=3", "here it is --attempts N"), ("-S", "ssh HOST")],
 )
 def test_an_option_of_xargs_or_parallel_is_answered_by_ours(
     option: str, ours: str, home: Path, capsys: pytest.CaptureFixture[str]

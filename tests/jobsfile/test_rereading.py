@@ -7,7 +7,7 @@ from drivers.sweeps import telling
 
 from orchestrator.jobsfile.language.rereading import has_arithmetic, reader_in_argv, reader_in_script
 from orchestrator.jobsfile.load import load_text
-from orchestrator.jobsfile.warnings import warnings_about
+from orchestrator.jobsfile.warnings import warnings_about, warnings_about_typed
 
 TOLD = [
     ("eval {{ x }}", "eval"),
@@ -142,3 +142,12 @@ def test_each_place_of_a_file_is_told_with_its_line() -> None:
         "jobs.toml:4: jobs.a.check: sh -c",
         "jobs.toml:7: jobs.b.command: bash -c",
     ]
+
+
+def test_of_what_was_typed_for_each_no_place_is_told_and_nothing_twice() -> None:
+    text = '[jobs.each]\nfor_each = ["x"]\ncheck = "sh -c {{ item }}"\ncommand = ["bash", "-c", "ls {{ item }}"]\n'
+    told = warnings_about_typed(load_text(text, path="/f/each.toml", folder="/f"))
+    assert [words.partition(" reads ")[0] for words in told] == ["sh -c"], "each warns of bash -c itself"
+    of_ssh = text.replace('"bash", "-c"', '"ssh", "host"').replace('check = "sh -c {{ item }}"', "")
+    (words,) = warnings_about_typed(load_text(of_ssh, path="/f/each.toml", folder="/f"))
+    assert words.startswith("ssh reads the value once more")
