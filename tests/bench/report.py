@@ -279,13 +279,15 @@ def _starts(starts: list[StartUp], gaps: Gaps | None) -> list[str]:
             *_prose(f"""
                 {gaps.count:,} commands of {SLEEP_SECONDS} s on {GAP_SLOTS} slots: ms from the end of one to the start of
                 the next in its slot. As recorded: by the times of the results. As seen: by the commands' own clocks, so
-                with the exit of the one and the exec of the other.
+                with the exit of the one and the exec of the other. xargs: {GAP_SLOTS} times `xargs -P 1` side by side, which
+                do no more than wait and start.
             """),
             "",
             "| | p50 | p99 |",
             "|---|---:|---:|",
             f"| as recorded | {gaps.recorded_p50:.2f} | {gaps.recorded_p99:.2f} |",
             f"| as seen | {gaps.seen_p50:.2f} | {gaps.seen_p99:.2f} |",
+            f"| xargs, as seen | {gaps.xargs_p50:.2f} | {gaps.xargs_p99:.2f} |",
             "",
         ]
     return lines

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from contest import BenchError, environment, measured, told
 from contestants import JOB, orchestrate_command, write_jobs_file
@@ -42,6 +43,8 @@ class Gaps:
     """Milliseconds from the end of a command to the start of the next in its slot, in a run of `count` commands that sleep.
 
     `recorded`: by the times that the run recorded; `seen`: as the commands tell, with the exit of one and the exec of the next.
+    `xargs`: as seen, of as many `xargs -P 1` side by side, each of which does no more than wait and start: what these processors
+    can do.
     """
 
     count: int
@@ -49,6 +52,8 @@ class Gaps:
     recorded_p99: float
     seen_p50: float
     seen_p99: float
+    xargs_p50: float
+    xargs_p99: float
 
 
 def measure_start_up(rounds: int, scratch: Path) -> list[StartUp]:
@@ -108,21 +113,51 @@ def measure_gaps(count: int, scratch: Path) -> Gaps:
     argv = [*orchestrate_command(), "results", "--json", "--fields", "index,started_at_s,finished_at_s"]
     results = subprocess.run(argv, cwd=folder, env=environment(folder), capture_output=True, check=True, timeout=120)
     recorded = {each["index"]: (each["started_at_s"], each["finished_at_s"]) for each in json.loads(results.stdout)}
-    slots: dict[int, list[tuple[float, float, int]]] = {}
+    seen = _pairs(stamps, count)
+    told_gaps = [recorded[following.index][0] - recorded[before.index][1] for before, following in seen]
+    with_xargs = _pairs(_stamps_of_xargs(stamp, count, folder), count)
+    return Gaps(count, *_percentiles(told_gaps), *_percentiles(_gaps(seen)), *_percentiles(_gaps(with_xargs)))
+
+
+def _stamps_of_xargs(stamp: Path, count: int, folder: Path) -> Path:
+    """The same commands, a sixteenth of them by each of sixteen `xargs`, one at a time."""
+    stamps = folder / "stamps-of-xargs"
+    argv = ["xargs", "-P", "1", "-I", "{}", str(stamp), str(stamps), "{}", str(SLEEP_SECONDS)]
+    slots = [subprocess.Popen(argv, stdin=subprocess.PIPE, text=True) for _ in range(SLOTS)]
+    for number, slot in enumerate(slots):
+        assert slot.stdin is not None
+        with slot.stdin:
+            slot.stdin.writelines(f"{index}\n" for index in range(number, count, SLOTS))
+    if any(slot.wait() for slot in slots):
+        raise BenchError(f"{folder}: xargs failed")
+    return stamps
+
+
+class Stamp(NamedTuple):
+    """Of one command: when it began and ended (seconds since the epoch), as it saw that."""
+
+    begun: float
+    ended: float
+    index: int
+
+
+def _pairs(stamps: Path, count: int) -> list[tuple[Stamp, Stamp]]:
+    """Each command with the one before it in its slot. Raises BenchError if there are too few for so many commands."""
+    slots: dict[int, list[Stamp]] = {}
     for line in stamps.read_text().splitlines():
         worker, index, begun, ended = map(int, line.split())
-        slots.setdefault(worker, []).append((begun / 1e9, ended / 1e9, index))
-    seen, told_gaps = [], []
-    for items in slots.values():
-        items.sort()
-        for (_, ended, one), (begun, _, other) in itertools.pairwise(items):
-            seen.append(1000 * (begun - ended))
-            told_gaps.append(1000 * (recorded[other][0] - recorded[one][1]))
-    if len(seen) < count - 2 * SLOTS:
-        raise BenchError(f"{folder}: only {len(seen)} starts after an end of {count} commands")
-    return Gaps(count, *_percentiles(told_gaps), *_percentiles(seen))
+        slots.setdefault(worker, []).append(Stamp(begun / 1e9, ended / 1e9, index))
+    pairs = [pair for items in slots.values() for pair in itertools.pairwise(sorted(items))]
+    if len(pairs) < count - 2 * SLOTS:
+        raise BenchError(f"{stamps}: only {len(pairs)} starts after an end of {count} commands")
+    return pairs
 
 
-def _percentiles(values: list[float]) -> tuple[float, float]:
-    cuts = statistics.quantiles(values, n=100)
-    return cuts[49], cuts[98]
+def _gaps(pairs: list[tuple[Stamp, Stamp]]) -> list[float]:
+    return [following.begun - before.ended for before, following in pairs]
+
+
+def _percentiles(seconds: list[float]) -> tuple[float, float]:
+    """In milliseconds."""
+    cuts = statistics.quantiles(seconds, n=100)
+    return 1000 * cuts[49], 1000 * cuts[98]

@@ -50,7 +50,7 @@ def whole_findings() -> Findings:
         [Scale(count, 10_000, 1.25, 600.0, 0.5, 50 << 20, 1.0) for count in (10_000, 1_000_000)],
         Commands(1_000_000, {"status": 0.2, "list": 0.1, "resume": 0.6, "results": 9.0}, 300_000_000),
         [StartUp(name, 100.0, 90.0, 0.9, 0.9) for name in (VERSION, ONE, NESTED, CHILD)],
-        Gaps(1_000, 0.3, 1.0, 1.2, 3.0),
+        Gaps(1_000, 0.3, 1.0, 1.2, 3.0, 1.1, 2.0),
         IdleAgents(64, 20.0, 66, 0.5, 4.0),
         ManyRuns(1_000, 0.1, 1.0, 1.0),
         failed={"chains": "it broke"},
