@@ -32,7 +32,8 @@ _Kept: TypeAlias = tuple[str, bool, int, int, CodeType]
 def import_together(name: str, roots: Sequence[str]) -> None:
     """Import the modules `roots` and what they import, if this process finds its modules itself. `name`: of the file."""
     own = next((finder for finder in sys.meta_path if isinstance(finder, OwnModules)), None)
-    if own is None:
+    # A process that was forked from one that has them reads no code that it would not run.
+    if own is None or all(root in sys.modules for root in roots):
         return
     file = f"{own.folder}/__pycache__/{name}.{sys.implementation.cache_tag}.modules"
     before = len(own.done)

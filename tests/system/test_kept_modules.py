@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.system import own_modules
+from orchestrator.system import kept_modules, own_modules
 from orchestrator.system.kept_modules import import_together
 
 PACKAGE = "kept_tales"
@@ -173,6 +173,14 @@ def test_only_what_lies_in_a_package_that_imports_it_is_looked_for(folder: Path,
     monkeypatch.setattr(own_modules.OwnModules, "find_spec", look)
     assert together().said == 3
     assert [name for name in looked_for if name != PACKAGE] == ["more.two"]
+
+
+def test_a_process_that_was_forked_with_the_modules_reads_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folder
+    one = together()
+    monkeypatch.setattr(kept_modules, "_read", lambda *_: pytest.fail("code was read that nobody runs"))
+    import_together("tale", [f"{PACKAGE}.one"])
+    assert sys.modules[f"{PACKAGE}.one"] is one
 
 
 def test_what_a_process_needed_beside_it_is_in_the_file_from_then_on(read_alone: list[str]) -> None:
