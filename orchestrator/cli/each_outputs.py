@@ -22,7 +22,7 @@ from orchestrator.cli.streams import opened
 from orchestrator.errors import UserError
 from orchestrator.store.records import Status
 from orchestrator.store.run_dir import RunDir
-from orchestrator.views.happenings import Happening, ItemEnded, ItemRetrying, ItemStarted, RunBegan
+from orchestrator.views.happenings import Happening, ItemEnded, ItemRetrying, ItemStarted, RunBegan, RunFinished
 from orchestrator.workers.byte_text import bytes_of_text
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ class Outputs:
                     index = self._known(happening)
                     self._ends[index] = happening.attempts
                     self._try(self._print_from, self._first if self._is_in_order else index)
+                # Before a view says how the run ended: all is recorded.
+                case RunFinished():
+                    self._print_answers()
 
     def follow(self, run_id: str) -> None:
         """Say which run it is: beside a live view it hears of none, and prints all of it at the end."""
@@ -98,9 +101,7 @@ class Outputs:
         with self._lock:
             for index in self._running.items:
                 self._try(self._put_new_lines, index)
-            for index in [*self._ends] if self._printing.is_agent else ():
-                if index == self._first or not self._is_in_order:
-                    self._try(self._print_from, index)
+            self._print_answers()
 
     def close(self) -> None:
         """Stdout is not its own."""
@@ -136,6 +137,12 @@ class Outputs:
                 flush()
             except (BrokenPipeError, UserError) as error:
                 self._error = error
+
+    def _print_answers(self) -> None:
+        """Print the answers of agents whose turn has come, and that are recorded by now."""
+        for index in [*self._ends] if self._printing.is_agent else ():
+            if index == self._first or not self._is_in_order:
+                self._try(self._print_from, index)
 
     def _print_from(self, index: int) -> None:
         """Print that item, if it has ended, and those right behind it."""

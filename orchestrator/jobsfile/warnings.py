@@ -15,7 +15,7 @@ from orchestrator.workers.lazy_pattern import lazy_pattern
 def warnings_about(jobs_file: JobsFile, shown_path: str) -> list[str]:
     """One line for each place, as the mistakes of a file are told, in the file's order."""
     told = Problems(shown_path, jobs_file.text)
-    for place, words in _warnings(jobs_file):
+    for place, words in _warnings(jobs_file, _IN_A_FILE):
         told.tell(place, words)
     return told.lines()
 
@@ -23,27 +23,34 @@ def warnings_about(jobs_file: JobsFile, shown_path: str) -> list[str]:
 def warnings_about_typed(jobs_file: JobsFile) -> list[str]:
     """The same of a file that `each` made of a command line: without places, which nobody has seen."""
     # Of `sh -c` among the words of the command `each` itself has warned, with what to type instead.
-    told = (words for place, words in _warnings(jobs_file) if place[-1] != "command" or not _OF_A_SCRIPT.match(words))
+    told = (words for place, words in _warnings(jobs_file, _TYPED) if place[-1] != "command" or not _OF_A_SCRIPT.match(words))
     return list(dict.fromkeys(told))
 
+
+_IN_A_FILE = ('workspace = "{}"', "{{ x }}")
+_TYPED = ("--workspace {}", "{}")
+"""How a workspace is chosen, and what stands for a value."""
 
 _OF_A_SCRIPT = lazy_pattern(r"\S+ -\S+ reads ")
 
 
-def _warnings(jobs_file: JobsFile) -> Iterator[tuple[Place, str]]:
+def _warnings(jobs_file: JobsFile, spelling: tuple[str, str]) -> Iterator[tuple[Place, str]]:
+    workspace, value = spelling
     for job in jobs_file.jobs:
         if _edits_at_once(job, jobs_file.run.slots):
             yield (
                 ("jobs", job.id),
                 f"up to {job.max_concurrency} of its agents change files in one folder at once;"
-                ' workspace = "worktree" gives each its own, "shared" says that this is meant',
+                f" {workspace.format('worktree')} gives each its own, {workspace.format('shared')} says that this is meant",
             )
         for key, reader in _readers(job):
             meant = "write {{ x | raw }}" if key == "command" else "put it into a shell variable first"
+            # In what is typed nothing else can be meant.
+            otherwise = f"; if it is meant, {meant}" if spelling is _IN_A_FILE else ""
             yield (
                 ("jobs", job.id, key),
                 f"{reader} reads the value once more, as commands, and our quotes are for nothing: pass it as an argument"
-                f" (sh -c 'ls -- \"$1\"' _ {{{{ x }}}}); if it is meant, {meant}",
+                f" (sh -c 'ls -- \"$1\"' _ {value}){otherwise}",
             )
         for key, script in _scripts(job):
             if has_arithmetic(script):

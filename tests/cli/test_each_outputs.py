@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from drivers.views_story import finished
 
 from orchestrator.cli.each_outputs import Outputs, Printing
 from orchestrator.cli.each_running import RunningOutputs
@@ -123,6 +124,11 @@ def test_an_answer_that_is_told_before_it_is_recorded_is_printed_in_its_turn(
     recorded.add(0)
     story.outputs.refresh(0.0)
     assert capfd.readouterr().out == "answer 0\nanswer 1\n"
+    # An answer that was recorded last comes before a view says how the run ended.
+    story.end(2, "")
+    recorded.add(2)
+    story.outputs.hear(finished(succeeded=3))
+    assert capfd.readouterr().out == "answer 2\n"
 
 
 def test_a_file_that_may_be_the_next_attempts_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,3 +151,7 @@ def test_of_what_was_typed_for_each_no_place_is_told_and_nothing_twice() -> None
     of_ssh = text.replace('"bash", "-c"', '"ssh", "host"').replace('check = "sh -c {{ item }}"', "")
     (words,) = warnings_about_typed(load_text(of_ssh, path="/f/each.toml", folder="/f"))
     assert words.startswith("ssh reads the value once more")
+    assert words.endswith("""(sh -c 'ls -- "$1"' _ {})""")
+    agents = '[jobs.each]\nfor_each = ["x"]\nagent = "demo"\nprompt = "x"\npermissions = "edit"\n'
+    (words,) = warnings_about_typed(load_text(agents, path="/f/each.toml", folder="/f"))
+    assert "; --workspace worktree gives each its own, --workspace shared says" in words
