@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import psutil
 import pytest
 
 from drivers.processes import LIMIT_SECONDS, kill, processes_of
 from drivers.warm_program import WarmProcess, warm_program
+
+ROOM_OF_PIPE = 65536
+"""Bytes that a pipe takes before anybody reads it."""
 
 
 class RunCli(Protocol):
@@ -34,7 +37,7 @@ class RunCli(Protocol):
 class Program:
     """The program with the home `home`, in `folder` unless a call says otherwise.
 
-    Warm unless a call brings an input, or an environment that Python reads when it starts.
+    Warm unless a call brings an input that no pipe holds, or an environment that Python reads when it starts.
     """
 
     def __init__(self, home: Path, folder: Path, *, is_warm: bool) -> None:
@@ -52,8 +55,9 @@ class Program:
     ) -> subprocess.CompletedProcess[str]:
         words = [os.fspath(argument) for argument in arguments]
         folder, environment = cwd or self._folder, {**os.environ, **(env or {})}
-        is_warm = self._is_warm and stdin is None and not warm_program().needs_own_interpreter(environment)
-        running = Warm(words, folder, environment) if is_warm else Started(words, folder, environment, stdin)
+        data = None if stdin is None else stdin.encode("utf-8", "surrogateescape")
+        is_warm = self._is_warm and len(data or b"") <= ROOM_OF_PIPE and not warm_program().needs_own_interpreter(environment)
+        running = (Warm if is_warm else Started)(words, folder, environment, data)
         try:
             stdout, stderr = running.communicate(timeout)
         except subprocess.TimeoutExpired:
@@ -70,11 +74,21 @@ def text(output: bytes) -> str:
     return output.decode("utf-8", "surrogateescape")
 
 
+def _readable(stdin: bytes | None) -> BinaryIO:
+    """A pipe that holds `stdin` and then ends; without, what has nothing to read. At most `ROOM_OF_PIPE`: nobody reads it yet."""
+    if stdin is None:
+        return open(os.devnull, "rb")
+    reading, writing = os.pipe()
+    with open(writing, "wb") as file:
+        file.write(stdin)
+    return open(reading, "rb")
+
+
 class Started:
     """A Python of its own for one command line."""
 
-    def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str], stdin: str | None) -> None:
-        self._stdin = None if stdin is None else stdin.encode("utf-8", "surrogateescape")
+    def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str], stdin: bytes | None) -> None:
+        self._stdin = stdin
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *words],
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -92,15 +106,15 @@ class Started:
 class Warm:
     """A fork of the warm process for one command line."""
 
-    def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str], stdin: bytes | None) -> None:
         pipes = [os.pipe(), os.pipe()]
         self._said = {reading: bytearray() for reading, _ in pipes}
         self._open = selectors.DefaultSelector()
         for reading in self._said:
             self._open.register(reading, selectors.EVENT_READ)
         stdout, stderr = (writing for _, writing in pipes)
-        with open(os.devnull, "rb") as nothing:
-            streams = (nothing.fileno(), stdout, stderr)
+        with _readable(stdin) as given:
+            streams = (given.fileno(), stdout, stderr)
             self.process: WarmProcess = warm_program().start(words, cwd=folder, env=environment, streams=streams)
         os.close(stdout)
         os.close(stderr)
