@@ -32,7 +32,7 @@ def command(invocation: Invocation, *, run: str | None, item: str | None, shell:
 
     Exits as the command does.
     """
-    from orchestrator.cli.by_hand import prepared_by_hand
+    from orchestrator.attempts.by_hand import prepared_by_hand
     from orchestrator.cli.meant_run import run_and_item
     from orchestrator.reading.run_reader import RunReader
 

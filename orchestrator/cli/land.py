@@ -133,10 +133,10 @@ def _chosen(reader: RunReader, meant: Meant) -> list[tuple[str, int]]:
 def _change(
     reader: RunReader, job_id: str, index: int, script: str | None, redact: Callable[[str], str], *, no_check: bool
 ) -> Change:
+    from orchestrator.attempts.by_hand import prepared_by_hand
     from orchestrator.attempts.workspaces.changes import commit_of, patch_of, report_of
     from orchestrator.attempts.workspaces.landing import Change
     from orchestrator.attempts.workspaces.landing_check import CheckScript
-    from orchestrator.cli.by_hand import prepared_by_hand
     from orchestrator.reading.item_names import label_of
 
     # The check of the job, or the one of the command line, is prepared as by hand: in the checkout, not in the workspace.

@@ -140,7 +140,7 @@ def _refuse_change(reader: RunReader, items: list[tuple[str, int]], *words: str 
 
 def _edited(reader: RunReader, items: list[tuple[str, int]]) -> str:
     """The prompt of one item, as the user has it after editing. Raises UserError."""
-    from orchestrator.cli.by_hand import prepared_by_hand
+    from orchestrator.attempts.by_hand import prepared_by_hand
 
     if len(items) != 1:
         raise UserError(f"--edit is about one item, and these are {len(items)}", "name one as JOB:INDEX")

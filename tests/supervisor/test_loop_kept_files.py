@@ -8,7 +8,7 @@ import pytest
 from drivers.loop_stories import LoopStories
 from drivers.memory_engine import MemoryEngine, Step
 
-from orchestrator.cli.by_hand import prepared_by_hand
+from orchestrator.attempts.by_hand import prepared_by_hand
 from orchestrator.errors import StateRefusedError
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.runs.commands import UpdateRequest
