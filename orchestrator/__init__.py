@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from orchestrator.attempts.workspaces.landing import Landed
     from orchestrator.errors import ExitCode, JobsFileError, RunHeldError, StateRefusedError, StateUnwritableError, UserError
     from orchestrator.jobsfile.model import JobsFile
     from orchestrator.reading.run_result import ItemResult, JobResult, Results, RunError, RunResult, RunSelection
@@ -26,6 +27,7 @@ __all__ = [
     "JobResult",
     "JobsFile",
     "JobsFileError",
+    "Landed",
     "Results",
     "Run",
     "RunError",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "attempts.workspaces.landing": ("Landed",),
     "runs.async_api": ("resume_async", "run_async"),
     "errors": ("ExitCode", "JobsFileError", "RunHeldError", "StateRefusedError", "StateUnwritableError", "UserError"),
     "jobsfile.model": ("JobsFile",),

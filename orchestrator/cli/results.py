@@ -172,22 +172,16 @@ def _in_order(
 
 
 def _with_reason(reader: RunReader, tails: FailureTails, result: dict[str, Any] | PlainResult) -> dict[str, Any] | PlainResult:
-    """The result with `reason`: in one line why it is no success; of a failure the last line that it wrote behind its error."""
+    """The result with its `reason`."""
     if not isinstance(result, dict):
         if result.error is None and result.status != "failed":
             return result
         from orchestrator.reading.many_results import as_dict
 
         result = as_dict(result)
-    from orchestrator.views.failures import short_reason
+    from orchestrator.reading.item_result import reason_of
 
-    reason = result["error"]
-    if result["status"] == "failed":
-        ended = reader.history.jobs[result["job"]].last_end(result["index"])
-        # A round of a loop is not the last end of its item, nor is an end that was settled since.
-        is_last = ended is not None and ended.attempt == result["attempts"] and ended.outcome.message in (reason or "")
-        reason = short_reason(reason or "", tails.of(ended) if ended is not None and is_last else [])
-    result["reason"] = None if reason is None else reason.replace("\n", " ")
+    result["reason"] = reason_of(reader, tails, result)
     return result
 
 

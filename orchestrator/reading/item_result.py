@@ -7,7 +7,7 @@ list of 100,000 items costs the same whatever they wrote.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import UserError
 from orchestrator.reading.item_names import label_of
@@ -23,6 +23,9 @@ from orchestrator.store.outputs import answer_capture
 from orchestrator.store.records import AttemptEnded, ItemSettled, Status
 from orchestrator.system.fence import fenced_words, log_fenced
 from orchestrator.workers.protocol import AgentReport, AttemptClass, Outcome, WorkspaceReport
+
+if TYPE_CHECKING:
+    from orchestrator.reading.failure_tails import FailureTails
 
 RESULT_FIELDS = (
     *("item", "job", "index", "label", "value", "status", "class", "exit_code", "signal", "attempts"),
@@ -101,6 +104,19 @@ def _told_of_bug(records: Records, job_id: str, index: int, error: Exception) ->
     status = seen_status(records, records.history.jobs[job_id].status(index))
     told = {"item": name, "job": job_id, "index": index, "status": status, "attempts": 0, "denials": []}
     return {**dict.fromkeys(RESULT_FIELDS), **told, "error": f"it cannot be shown: {fenced_words(error)}"}
+
+
+def reason_of(records: Records, tails: FailureTails, result: dict[str, Any]) -> str | None:
+    """In one line why the item of this result is no success; of a failure the last line that it wrote stands behind its error."""
+    reason: str | None = result["error"]
+    if result["status"] == "failed":
+        from orchestrator.views.failures import short_reason
+
+        ended = records.history.jobs[result["job"]].last_end(result["index"])
+        # A round of a loop is not the last end of its item, nor is an end that was settled since.
+        is_last = ended is not None and ended.attempt == result["attempts"] and ended.outcome.message in (reason or "")
+        reason = short_reason(reason or "", tails.of(ended) if ended is not None and is_last else [])
+    return None if reason is None else reason.replace("\n", " ")
 
 
 def shown_rounds(records: Records, job_id: str, index: int, *, with_output: Reads = True) -> Iterator[dict[str, Any]]:

@@ -12,8 +12,9 @@ from typing import Any, overload
 
 import msgspec
 
+from orchestrator.reading.failure_tails import FailureTails
 from orchestrator.reading.item_names import find_items
-from orchestrator.reading.item_result import shown_result
+from orchestrator.reading.item_result import reason_of, shown_result
 from orchestrator.reading.many_results import shown_results
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.records import Status
@@ -76,6 +77,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True):
     because: str | None = None
     """Of an item with `creates` why it ran: a file is missing, a source is newer, or has changed."""
     error: str | None = None
+    reason: str | None = None
+    """`error` in one line; of a failure with the last line that the item wrote, without secrets."""
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,7 +175,7 @@ class Results(Sequence[ItemResult]):
         index = place + len(self) if place < 0 else place
         for job_id, count in self._counts.items():
             if 0 <= index < count:
-                return _as_struct(shown_result(self._reader, job_id, index))
+                return self._as_struct(shown_result(self._reader, job_id, index))
             index -= count
         raise IndexError(place)
 
@@ -181,18 +184,24 @@ class Results(Sequence[ItemResult]):
         if job is not None:
             self._counts[job]
         wanted = None if status is None else Status(status)
-        return map(_as_struct, shown_results(self._reader, job, wanted))
+        return map(self._as_struct, shown_results(self._reader, job, wanted))
 
     def find(self, reference: str) -> list[ItemResult]:
         """The items that `reference` names, as on the command line: JOB, JOB:INDEX, JOB:LABEL, a glob. Raises UserError."""
-        return [_as_struct(shown_result(self._reader, *found)) for found in find_items(self._reader, reference)]
+        return [self._as_struct(shown_result(self._reader, *found)) for found in find_items(self._reader, reference)]
+
+    def _as_struct(self, result: dict[str, Any]) -> ItemResult:
+        # Only of what is no success: a run without a failure needs nothing of secrets and files.
+        if result["error"] is not None or result["status"] == Status.FAILED:
+            result["reason"] = reason_of(self._reader, self._tails, result)
+        return msgspec.convert(result, ItemResult)
+
+    @cached_property
+    def _tails(self) -> FailureTails:
+        return FailureTails(self._reader.run_dir, self._reader.jobs_file)
 
 
 def run_result(run_dir: RunDir, summary: dict[str, Any], status: str, exit_code: int | None) -> RunResult:
     """The struct of `summary`, the object of `run --json`."""
     told = {**summary, "status": status, "exit_code": exit_code, "directory": str(run_dir.path)}
     return msgspec.convert(told, RunResult)
-
-
-def _as_struct(result: dict[str, Any]) -> ItemResult:
-    return msgspec.convert(result, ItemResult)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from orchestrator.control.client import NoSupervisor, ask
 from orchestrator.control.messages import CancelRequest, Reply, RetryRequest
@@ -18,6 +19,9 @@ from orchestrator.store.settings_records import RunOptions
 from orchestrator.system.locks.holders import is_locked
 from orchestrator.views.happenings import Happening
 from orchestrator.views.listeners import Listeners
+
+if TYPE_CHECKING:
+    from orchestrator.attempts.workspaces.landing import Landed
 
 _LOOK_SECONDS = 0.2
 
@@ -86,6 +90,20 @@ class Run:
         if isinstance(answered, Reply):
             _check(answered)
 
+    def land(self, *items: str, check: str | None = None, no_check: bool = False, keep_branches: bool = False) -> list[Landed]:
+        """Merge what items did in workspaces of their own into what is checked out; without a name all that changed something.
+
+        What came of each, in order; what did not land is told there. Raises UserError: nothing can be landed there, or an item
+        that is named has nothing to land. The checks run what agents wrote, as the user of this process.
+        """
+        from orchestrator.runs.landing import HowToLand, items_to_land, land_items
+
+        if check is not None and no_check:
+            raise ValueError("check and no_check: either a check or none")
+        reader = self._reader()
+        chosen = items_to_land(reader, self._items(items) if items else None, _refuse)
+        return land_items(reader, chosen, HowToLand(check, no_check, keep_branches), _not_told, _not_told).items
+
     async def events(self) -> AsyncIterator[Happening]:
         """What happens to it from now on, until nobody supervises it; first how it stands, last `RunFinished`.
 
@@ -131,3 +149,11 @@ def _check(reply: Reply) -> None:
     """Raise UserError for what a supervisor declined."""
     if not reply.ok:
         raise UserError(reply.message)
+
+
+def _refuse(words: str) -> None:
+    raise UserError(words)
+
+
+def _not_told(_what: object) -> None:
+    """A program has it from what is returned."""

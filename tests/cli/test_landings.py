@@ -13,6 +13,7 @@ from drivers.command_line import RunCli
 from drivers.git_repository import Repository
 from drivers.repository_runs import PORT, RepositoryRuns
 
+from orchestrator import Run
 from orchestrator.attempts.workspaces.landing import Change, landing
 from orchestrator.attempts.workspaces.landing_check import CheckScript
 from orchestrator.store.run_dir import RunDir
@@ -75,6 +76,41 @@ def test_a_conflict_and_a_failed_check_are_taken_back_and_the_others_land(runs: 
     by_hand = runs.run_cli("land", "r", "port:2", "--json", cwd=runs.repository.path).stderr
     assert "Bring it by hand: git merge orchestrate/r/port.2; mend the files" in by_hand
     assert runs.land("port:3", "--no-check") == {"landed": ["port:3"]}
+
+
+def test_a_worktree_goes_once_all_of_it_is_landed_and_never_before(runs: RepositoryRuns) -> None:
+    runs.run(PORT)
+    ours = {f"orchestrate/r/port.{index}" for index in range(3)}
+    paths = {name: Path(each["workspace"]) for name, each in runs.results().items()}
+    assert runs.land("port:0", "--keep-branches") == {"landed": ["port:0"]}
+    assert ours < runs.repository.branches()
+    # Somebody works in one of them since, and in another has committed something more.
+    (paths["port:1"] / "note").write_text("mine\n")
+    (paths["port:2"] / "more").write_text("mine\n")
+    for words in (("add", "more"), ("commit", "-qm", "more")):
+        runs.repository.git("-C", str(paths["port:2"]), *words)
+    said = runs.run_cli("land", "r", "--json", cwd=runs.repository.path).stderr
+    assert "they are removed, and their worktrees: orchestrate/r/port.0\n" in said
+    assert ours & runs.repository.branches() == {"orchestrate/r/port.1", "orchestrate/r/port.2"}
+    assert [path.is_dir() for path in paths.values()] == [False, True, True]
+    (paths["port:1"] / "note").unlink()
+    assert runs.land() == {"landed_before": ["port:0", "port:1", "port:2"]}
+    assert ours & runs.repository.branches() == {"orchestrate/r/port.2"}
+    # What went is not missed: the item is shown from its patch, and runs once more.
+    assert runs.said("diff", "r", "port:0").startswith("diff --git a/one.txt")
+    runs.said("retry", "r", "port:0")
+
+
+def test_a_program_lands_what_items_did_and_is_told_what_did_not(runs: RepositoryRuns) -> None:
+    runs.run(PORT)
+    run = Run("r")
+    (landed,) = run.land("port:1", check="test -e two.txt")
+    assert (landed.item, landed.status) == ("port:1", "landed")
+    refused, _, failed = run.land(check="exit 3")
+    assert (refused.status, failed.status) == ("check_failed", "check_failed")
+    assert failed.message == "the check ended with exit code 3"
+    with pytest.raises(ValueError, match="either a check or none"):
+        run.land(check="true", no_check=True)
 
 
 def test_what_git_ignores_in_the_checkout_is_not_written_over_by_a_landing(runs: RepositoryRuns) -> None:

@@ -26,4 +26,4 @@ def test_every_name_is_there_and_no_other() -> None:
 
 
 def test_an_item_has_the_fields_of_results_json() -> None:
-    assert tuple(field.encode_name for field in msgspec.structs.fields(orchestrator.ItemResult)) == RESULT_FIELDS
+    assert tuple(field.encode_name for field in msgspec.structs.fields(orchestrator.ItemResult)) == (*RESULT_FIELDS, "reason")

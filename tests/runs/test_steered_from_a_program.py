@@ -31,8 +31,8 @@ def test_a_command_runs_for_each_value_and_a_failure_is_a_result(home: Path, tmp
     assert [each.output for each in result.results] == ["a b", "bad", '{"k": 1}']
     with pytest.raises(orchestrator.JobsFileError, match="mistake"):
         orchestrator.map(None, ["x"], slots=0, attemps=3)
-    told = orchestrator.map("echo {{ item.x }}; exit {{ item.code }}", [{"x": "$HOME", "code": 1}], slots=0)
-    assert (told.status, Run(told).cost) == ("failed", None)
+    told = orchestrator.map("echo {{ item.x }} >&2; exit {{ item.code }}", [{"x": "$HOME", "code": 1}], slots=0)
+    assert (told.status, Run(told).cost, told.results[0].reason) == ("failed", None, "exit code 1: $HOME")
     with pytest.raises(UserError, match="has no item 'other'"):
         Run(told).retry("other")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.attempts.workspaces.place import repository_of
 from orchestrator.store.home import runs_folder
 from orchestrator.store.run_dir import RunDir
-from orchestrator.workers.workspaces.git import GitFailed
+from orchestrator.workers.workspaces.branch_names import is_named_by_us
+from orchestrator.workers.workspaces.git import GitFailed, asked, commit_of, git
 from orchestrator.workers.workspaces.record import read_record
 from orchestrator.workers.workspaces.removal import remove_workspace
+from orchestrator.workers.workspaces.ties import pinned_workspace, refuse_other_tie
 from orchestrator.workers.workspaces.worktrees import forget_missing
 
 
@@ -27,6 +30,30 @@ def remove_expired(run_dir: RunDir, now: float) -> list[str]:
         if record is not None and record.keep_until is not None and record.keep_until <= now:
             expired.append(path)
     return [words for path in expired if (words := _removed(path, is_over=False))]
+
+
+def remove_landed(path: str) -> str | None:
+    """Remove the worktree at `path` if its repository's checkout has all of it, and its branch if we have named it.
+
+    The name of the branch; None if the worktree stays: it has something that is not landed, or is none. The caller holds the
+    run. Raises GitFailed, OSError.
+    """
+    record = read_record(path)
+    if record is None or record.kind != "worktree" or not record.is_ready or not os.path.isdir(path):
+        return None
+    place, _ = pinned_workspace(path, record, {})
+    refuse_other_tie(path, record)
+    # What is on the branch, and what is checked out: somebody may have worked there since.
+    for name in ("HEAD", f"refs/heads/{record.branch}"):
+        tip = commit_of(place, name)
+        if tip is None or asked(record.source, "merge-base", "--is-ancestor", tip, "HEAD") is None:
+            return None
+    # What git does not know counts, too, but for what was copied in.
+    told = git(place, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none")
+    if any(line[3:] not in record.included for line in told.split("\0") if line):
+        return None
+    remove_workspace(path, is_over=is_named_by_us(record.branch))
+    return record.branch
 
 
 def forget_deleted(home: Path, folders: Iterable[str]) -> list[str]:
