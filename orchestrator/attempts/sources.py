@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from orchestrator.attempts.template_texts import ItemRefused
-from orchestrator.jobsfile.globs import matching_paths
+from orchestrator.jobsfile.globs import has_wildcard, matching_paths
 from orchestrator.store.made_of import Source
 
 _MOST_WALKS = 64
@@ -98,7 +98,7 @@ def difference(before: Sequence[Source], now: Sequence[Source]) -> str:
 
 def _is_pattern(source: str, folder: str) -> bool:
     # An item may be called `a[1].png`: what is there is no pattern.
-    return any(character in source for character in "*?[") and not os.path.lexists(os.path.join(folder, source))
+    return has_wildcard(source) and not os.path.lexists(os.path.join(folder, source))
 
 
 def _in_folders(paths: Iterable[str], folder: str) -> Iterable[str]:

@@ -58,34 +58,21 @@ def command(
     from orchestrator.cli.asking import say
     from orchestrator.cli.meant_run import newest_here, run_and_items
     from orchestrator.cli.supervising import Shown, supervise
-    from orchestrator.control.client import NoSupervisor, ask
     from orchestrator.control.messages import RetryRequest
     from orchestrator.reading.run_reader import RunReader
-    from orchestrator.runs.retry import reopen_children
-    from orchestrator.system.locks.holders import is_locked
+    from orchestrator.runs.retry import ask_for_retry, check_change
 
     meant = run_and_items(invocation, (run, *items), newest_here)
     reader = RunReader.read(meant.run_dir)
     chosen = _chosen(reader, meant, only_failed=failed)
     # Everything is refused before anything is changed: a retry of several items is one request.
-    for option, word in (("--feedback", feedback), ("--model", model), ("--prompt", prompt)):
-        if word is not None and not word.strip():
-            raise UserError(f"{option} is empty", "say something, or leave it out")
-    if model is not None and model.startswith("-"):
-        raise UserError(f'--model "{model}" begins with a dash', "name a model: the agent's CLI would take this for an option")
     if edit and prompt is not None:
         raise UserError("--edit and --prompt cannot both be given", "--edit shows the prompt that there is")
-    if edit or any(word is not None for word in (feedback, model, prompt)):
-        _refuse_change(reader, chosen, feedback, model, prompt)
+    check_change(reader, chosen, feedback, model, prompt)
     asked = RetryRequest.of(chosen, (feedback or "").strip(), model, _edited(reader, chosen) if edit else prompt)
-    # Child runs first: the item's next attempt resumes its child run, which must have something to run.
     run_dir = reader.run_dir
-    reopen_children(run_dir, chosen)
-    if is_locked(run_dir.supervisor_lock):
-        try:
-            return say(ask(run_dir.path, asked))
-        except NoSupervisor:
-            pass  # the supervisor has just ended: recorded once more below, the retry still happens once
+    if (reply := ask_for_retry(run_dir, asked)) is not None:
+        return say(reply)
 
     def start(_home: Path, listeners: Listeners, prompt: Prompt | None) -> RunReport:
         from orchestrator.runs.commands import retry_items
@@ -97,7 +84,7 @@ def command(
 
 
 def _chosen(reader: RunReader, meant: Meant, *, only_failed: bool) -> list[tuple[str, int]]:
-    from orchestrator.runs.retry import failed_or_cancelled
+    from orchestrator.runs.retry import check_selected, failed_or_cancelled
     from orchestrator.store.records import Status
 
     # Without a name: what a person would name after a run that failed.
@@ -113,34 +100,16 @@ def _chosen(reader: RunReader, meant: Meant, *, only_failed: bool) -> list[tuple
         raise UserError(f"of {', '.join(meant.words)} no item has failed", "without --failed they run once more all the same")
     if not chosen:
         raise UserError(f"{', '.join(meant.words)} of run {run_id} has no items", f"orchestrate resume {run_id} goes on with it")
-    # An item that the run was told to leave out would wait for others that are left out, too.
-    for job_id, index in chosen:
-        if not reader.history.jobs[job_id].is_selected(index):
-            name = reader.item_name(job_id, index)
-            raise UserError(
-                f"{name} is not selected in run {run_id}", f"orchestrate resume {run_id} --all runs it, with all the rest"
-            )
+    check_selected(reader, chosen)
     return chosen
-
-
-def _refuse_change(reader: RunReader, items: list[tuple[str, int]], *words: str | None) -> None:
-    for word in words:
-        try:
-            (word or "").encode()
-        except UnicodeEncodeError:
-            raise UserError(
-                "--feedback, --model or --prompt is not UTF-8", "write it in UTF-8: it is kept in the run's records"
-            ) from None
-    for job_id, _ in items:
-        if not reader.job(job_id).is_agent:
-            raise UserError(
-                f"{job_id} has no agent: there is nobody to tell", "leave out --feedback, --model, --prompt and --edit"
-            )
 
 
 def _edited(reader: RunReader, items: list[tuple[str, int]]) -> str:
     """The prompt of one item, as the user has it after editing. Raises UserError."""
     from orchestrator.attempts.by_hand import prepared_by_hand
+    from orchestrator.runs.retry import check_agents
+
+    check_agents(reader, items)
 
     if len(items) != 1:
         raise UserError(f"--edit is about one item, and these are {len(items)}", "name one as JOB:INDEX")

@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 Matching = Callable[[str, str], list[str]]
 """The paths that a pattern names, relative to a folder."""
 
-_MAGIC = frozenset("*?[")
+
+def has_wildcard(text: str) -> bool:
+    """Whether it names more than what is called so."""
+    return not frozenset("*?[").isdisjoint(text)
 
 
 class NotYet(Exception):
@@ -75,7 +78,7 @@ def _below(folder: str, before: str, parts: Sequence[str]) -> Iterator[str | Non
     first, rest = parts[0], parts[1:]
     if first == "**":
         yield from _at_any_depth(folder, before, rest)
-    elif _MAGIC & set(first):
+    elif has_wildcard(first):
         yield None
         names = [each.name for each in _entries(folder, before) if first.startswith(".") or not each.name.startswith(".")]
         for name in fnmatch.filter(names, first):

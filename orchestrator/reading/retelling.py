@@ -24,7 +24,7 @@ from orchestrator.reading.told_records import asked_elsewhere, charged, item_sta
 from orchestrator.store.gate_records import GateAnswered, GateAsked
 from orchestrator.store.lines import EndLine, SettledLine
 from orchestrator.store.list_records import ListGrew
-from orchestrator.store.records import ItemsListed, QueuedBegan, Reopened, RunHeader, Started, Status
+from orchestrator.store.records import OVER, ItemsListed, QueuedBegan, Reopened, RunHeader, Started, Status
 from orchestrator.views import happenings
 from orchestrator.views.happenings import Happening
 
@@ -33,8 +33,6 @@ Item = tuple[str, int]
 MOST_ONE_BY_ONE = 500
 """Items that ended since the last look and are told one by one. Of more than that the failures are, and all are counted."""
 _MOST_FAILURES = 100
-
-_ENDED = (Status.SUCCEEDED, Status.FAILED, Status.SKIPPED, Status.CANCELLED)
 
 
 class Retelling:
@@ -153,7 +151,7 @@ class Retelling:
             self._running[item] = told
             return
         status = self._reader.history.jobs[item[0]].status(item[1])
-        if status in _ENDED and start is None:
+        if status in OVER and start is None:
             self._tell_end(item)
         elif told is not None:
             name = self._reader.item_name(*item)

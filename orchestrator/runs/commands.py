@@ -36,7 +36,7 @@ from orchestrator.shared.nesting.ancestors import find_ancestors
 from orchestrator.shared.nesting.inside import agents_item_around, refuse_inside, refuse_others_run
 from orchestrator.store.checkpoint import read_header
 from orchestrator.store.load import read_history
-from orchestrator.store.records import Status
+from orchestrator.store.records import OVER, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.settings_records import RunOptions
@@ -53,9 +53,6 @@ from orchestrator.workers.faultpoints import fault_point
 if TYPE_CHECKING:
     from orchestrator.runs.update_plan import UpdatePlan
     from orchestrator.supervisor.growth import Incoming
-
-_ENDED = (Status.SUCCEEDED, Status.FAILED, Status.SKIPPED, Status.CANCELLED)
-"""What a cancel leaves as it is."""
 
 _PATIENCE_SECONDS = 0.05
 """After which a run over lines that still come begins with those that have come."""
@@ -274,7 +271,8 @@ def cancel_dead_run(
         for job_id, index in items or () if replaced_by is not None and not may_steer(requester) else ():
             if not history.holds_token(job_id, index):
                 raise UserError(f"run {run_dir.run_id}: {job_id}:{index} has no token that {replaced_by} could take")
-        if items is not None and all(history.jobs[job].status(index) in _ENDED for job, index in items):
+        # What a cancel leaves as it is.
+        if items is not None and all(history.jobs[job].status(index) in OVER for job, index in items):
             return None
         session = SessionOptions(
             run=DEFAULT_OPTIONS,

@@ -14,9 +14,8 @@ from orchestrator.reading.run_result import RunResult
 from orchestrator.runs import commands as runs
 from orchestrator.runs.api import AnyPath, find, read_run
 from orchestrator.runs.left_children import left_children
-from orchestrator.runs.retry import failed_or_cancelled, reopen_children
+from orchestrator.runs.retry import ask_for_retry, check_change, check_selected, failed_or_cancelled
 from orchestrator.store.settings_records import RunOptions
-from orchestrator.system.locks.holders import is_locked
 from orchestrator.views.happenings import Happening
 from orchestrator.views.listeners import Listeners
 
@@ -67,19 +66,18 @@ class Run:
 
         A run that goes on runs them beside its others, and this tells how it stands. Any other run is gone on with to its end.
         """
-        chosen = self._items(items) if items else failed_or_cancelled(self._reader().history)
+        reader = self._reader()
+        chosen = self._items(items) if items else failed_or_cancelled(reader.history)
         if not chosen:
             raise UserError(f"run {self.run_id} has no item that failed or was cancelled", "name one")
+        check_selected(reader, chosen if items else ())
+        check_change(reader, chosen, feedback.strip() or None, model, prompt)
         asked = RetryRequest.of(chosen, feedback.strip(), model, prompt)
-        # Child runs first: the item's next attempt resumes its child run, which must have something to run.
-        reopen_children(self._run_dir, chosen)
-        if is_locked(self._run_dir.supervisor_lock):
-            try:
-                _check(ask(self._run_dir.path, asked))
-                return self.read()
-            except NoSupervisor:
-                pass  # it has just ended: recorded once more below, the retry still happens once
-        runs.retry_items(self._run_dir, asked, RunOptions(slots=slots), Listeners([]), asker=None)
+        reply = ask_for_retry(self._run_dir, asked)
+        if reply is not None:
+            _check(reply)
+        else:
+            runs.retry_items(self._run_dir, asked, RunOptions(slots=slots), Listeners([]), asker=None)
         return self.read()
 
     def approve(self, gate: str, *, choice: str | None = None, message: str = "") -> None:

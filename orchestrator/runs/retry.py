@@ -8,6 +8,8 @@ It refuses to handle: a run that is supervised (its supervisor records the same,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from orchestrator.control.messages import RetryRequest
 from orchestrator.errors import UserError
@@ -17,6 +19,11 @@ from orchestrator.store.records import Record, Reopened, Status
 from orchestrator.store.run_dir import RunDir
 from orchestrator.store.run_history import RunHistory
 from orchestrator.supervisor.reopenings import retries
+from orchestrator.system.locks.holders import is_locked
+
+if TYPE_CHECKING:
+    from orchestrator.control.messages import Reply
+    from orchestrator.reading.run_reader import RunReader
 
 _NOT_DONE = (Status.FAILED, Status.CANCELLED)
 _ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.SKIPPED, Status.INTERRUPTED)
@@ -30,6 +37,58 @@ def failed_or_cancelled(history: RunHistory) -> list[tuple[str, int]]:
         for index in range(history.jobs[job_id].known)
         if history.jobs[job_id].status(index) in _NOT_DONE
     ]
+
+
+def check_selected(reader: RunReader, items: Iterable[tuple[str, int]]) -> None:
+    """Raise UserError for an item that the run was told to leave out: it would wait for others that are left out, too."""
+    run_id = reader.run_dir.run_id
+    for job_id, index in items:
+        if not reader.history.jobs[job_id].is_selected(index):
+            name = reader.item_name(job_id, index)
+            raise UserError(
+                f"{name} is not selected in run {run_id}", f"orchestrate resume {run_id} --all runs it, with all the rest"
+            )
+
+
+def check_change(
+    reader: RunReader, items: Iterable[tuple[str, int]], feedback: str | None, model: str | None, prompt: str | None
+) -> None:
+    """Raise UserError for a change that cannot be recorded, or that no agent of these items could heed. None: no change."""
+    changes = {"feedback": feedback, "model": model, "prompt": prompt}
+    for name, word in changes.items():
+        if word is not None and not word.strip():
+            raise UserError(f"the {name} is empty", "say something, or leave it out")
+        try:
+            (word or "").encode()
+        except UnicodeEncodeError:
+            raise UserError(f"the {name} is not UTF-8", "write it in UTF-8: it is kept in the run's records") from None
+    if model is not None and model.startswith("-"):
+        raise UserError(f'the model "{model}" begins with a dash', "name a model: the agent's CLI would take this for an option")
+    if any(word is not None for word in changes.values()):
+        check_agents(reader, items)
+
+
+def check_agents(reader: RunReader, items: Iterable[tuple[str, int]]) -> None:
+    """Raise UserError for an item that no agent works for."""
+    for job_id, _ in items:
+        if not reader.job(job_id).is_agent:
+            raise UserError(f"{job_id} has no agent: there is nobody to tell", "leave out the feedback, the model and the prompt")
+
+
+def ask_for_retry(run_dir: RunDir, asked: RetryRequest) -> Reply | None:
+    """Have the supervisor of the run run the items; its answer. None: nobody supervises the run, and nothing was asked.
+
+    Raises RunHeldError if a child run of one of the items is supervised.
+    """
+    # Most sessions ask nobody.
+    from orchestrator.control.client import NoSupervisor, ask
+
+    # Child runs first: the item's next attempt resumes its child run, which must have something to run.
+    reopen_children(run_dir, asked.all_items)
+    if is_locked(run_dir.supervisor_lock):
+        with suppress(NoSupervisor):  # It has just ended: who asked records it once more, the retry still happens once.
+            return ask(run_dir.path, asked)
+    return None
 
 
 def record_retry(run_dir: RunDir, asked: RetryRequest) -> None:

@@ -32,6 +32,9 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+OVER = (Status.SUCCEEDED, Status.FAILED, Status.SKIPPED, Status.CANCELLED)
+"""What an item is when its turn is over, until somebody asks for another."""
+
 RunStatus = Literal["running", "completed", "failed", "paused", "cancelled", "interrupted"]
 """States of a run. `interrupted` may be stored (after a drain); a run that is stored as `running` without a living supervisor
 is told as `interrupted` too."""

@@ -35,6 +35,10 @@ def test_a_command_runs_for_each_value_and_a_failure_is_a_result(home: Path, tmp
     assert (told.status, Run(told).cost, told.results[0].reason) == ("failed", None, "exit code 1: $HOME")
     with pytest.raises(UserError, match="has no item 'other'"):
         Run(told).retry("other")
+    with pytest.raises(UserError, match="the model is empty"):
+        Run(told).retry(model=" ")
+    with pytest.raises(UserError, match="has no agent: there is nobody to tell"):
+        Run(told).retry(feedback="once more")
 
 
 def test_a_gate_is_answered_and_a_run_cancelled(home: Path, tmp_path: Path) -> None:

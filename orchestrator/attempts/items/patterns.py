@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Literal
 
+from orchestrator.jobsfile.globs import has_wildcard
 from orchestrator.jobsfile.language.quantities import read_digits
 
 
@@ -21,8 +22,6 @@ class Later(Enum):
 
 
 LATER = Later.LATER
-
-_MAGIC = frozenset("*?[")
 
 
 def names_job(pattern: str, job_id: str) -> bool:
@@ -47,7 +46,7 @@ class JobPatterns:
                 self._of_all.append(pattern)
             elif index is not None and index < count:
                 self._of_index.setdefault(index, []).append(pattern)
-            elif _MAGIC.isdisjoint(rest):
+            elif not has_wildcard(rest):
                 self._of_label.setdefault(rest, []).append(pattern)
             else:
                 self._globs[pattern] = rest
