@@ -71,7 +71,8 @@ def standing_alone(name: str, keys: Mapping[str, Any], values: Iterable[Any], *,
     """The TOML of a run of `each` with all that it takes besides: its items, `-j` and `-k`. Raises UserError as `run_text`."""
     items = "".join(f"  {toml_value(_literally(value), 'line')},\n" for value in values)
     keys = {**keys, "continue_on_error": True} if keep_going else keys
-    return _file(name, keys, f"[\n{items}]", slots=slots)
+    # For editors: `orchestrate schema -o jobs.schema.json` makes what the line names.
+    return "#:schema ./jobs.schema.json\n" + _file(name, keys, f"[\n{items}]", slots=slots)
 
 
 def _literally(value: Any) -> Any:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.argument("item", required=False)
 @click.option("-f", "--follow", is_flag=True, help="Follow an item until it ends, or all that run, line by line.")
 @click.option("--stderr", is_flag=True, help="What it wrote to stderr, instead of stdout and then stderr.")
+@click.option("--both", is_flag=True, help="Both streams, as without it; says whether the order of their lines is known.")
 @click.option("--attempt", type=click.IntRange(min=1), metavar="N", help="Which attempt (default: the last).")
 @click.option("-n", "--lines", "--tail", type=click.IntRange(min=0), metavar="LINES", help="Only the last LINES of each stream.")
 @click.option(
@@ -41,6 +42,7 @@ def command(
     item: str | None,
     follow: bool,
     stderr: bool,
+    both: bool,
     attempt: int | None,
     lines: int | None,
     raw: bool,
@@ -56,6 +58,9 @@ def command(
 
     -f of no item, or of several, shows what those that run write from now on, and before (`--tail 0`: not that), each line behind
     the name of its item, until the run has ended.
+
+    stdout and stderr are files of their own, so which line came first is not known; -f shows each as it comes. A command with
+    2>&1 has both in its stdout, in order.
     """
     from orchestrator.cli.meant_run import run_and_items
     from orchestrator.reading.follower import RunFollower
@@ -70,6 +75,12 @@ def command(
         raise UserError("#ROUND does not go with -f or --attempt", "-f follows the attempt that runs")
     if follow and attempt is not None:
         raise UserError("-f and --attempt cannot both be given", "-f follows the attempt that runs")
+    if both and stderr:
+        raise UserError("--both and --stderr cannot both be given", "without either both are shown, stdout first")
+    if both and not follow:
+        tell_note(
+            "which line came first, of stdout or of stderr, is not known: stderr follows. 2>&1 in the command keeps the order"
+        )
     names = ("stderr",) if stderr else STREAMS
     if follow and (not is_named or len(items) != 1) and reader.is_alive:
         from orchestrator.cli.following_all import FollowedItems

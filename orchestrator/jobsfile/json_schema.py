@@ -21,6 +21,8 @@ from orchestrator.jobsfile.language.decode import Field, fields_of
 from orchestrator.workers.protocol import Limits
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_ID = "urn:orchestrate:jobs-file"
+"""A name, no place to fetch it from: the file lies beside the jobs file, and is the same wherever it is copied to."""
 _MODELS: dict[type[msgspec.Struct], Any] = {
     schema.JobTable: model.Job,
     schema.RunTable: model.RunSettings,
@@ -33,6 +35,7 @@ def jobs_file_schema() -> dict[str, Any]:
     """The schema as plain data. Its `$defs` are called after their structs."""
     root = {
         "$schema": _DRAFT,
+        "$id": _ID,
         "title": "Jobs file of orchestrate",
         **_table(schema.FileTable),
         "allOf": [_one_action_a_job(), _a_prompt_an_agent()],

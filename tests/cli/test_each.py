@@ -96,6 +96,7 @@ def test_the_outputs_of_items_that_failed_are_printed_too_and_the_others_go_on_w
 
 def test_print_shows_a_jobs_file_that_check_accepts(run_cli: RunCli, tmp_path: Path) -> None:
     told = run_cli("each", "--print", "--", "wc", "-l", "{}")
+    assert told.stdout.startswith("#:schema ./jobs.schema.json\n"), "editors look there"
     assert 'command = [\n  "wc",\n  "-l",\n  "{{ item }}",\n]' in told.stdout
     (tmp_path / "made.toml").write_text(told.stdout)
     assert run_cli("check", "made.toml").stdout.startswith("ok: 1 job\n")

@@ -130,6 +130,12 @@ def test_logs_print_what_was_written(arguments: list[str], said: str, run_cli: R
     assert (told.stdout, told.stderr) == (said, "")
 
 
+def test_logs_of_both_streams_say_that_their_order_is_not_known(run_cli: RunCli, failed_run: str) -> None:
+    told = run_cli("logs", failed_run, "go:0", "--both")
+    assert told.stdout == "out a\nmore\nerr a\n"
+    assert told.stderr.startswith("note: which line came first, of stdout or of stderr, is not known")
+
+
 def test_logs_of_a_whole_run_have_a_header_an_item(run_cli: RunCli, failed_run: str) -> None:
     told = run_cli("logs", failed_run).stdout
     assert [line for line in told.splitlines() if line.startswith("==>")] == [
@@ -145,6 +151,7 @@ def test_logs_of_a_whole_run_have_a_header_an_item(run_cli: RunCli, failed_run: 
     [
         (["go:7"], "has no item 'go:7'"),
         (["go:0", "--attempt", "2"], "go:0 has had no attempt 2"),
+        (["go:0", "--both", "--stderr"], "--both and --stderr cannot both be given"),
     ],
 )
 def test_logs_of_what_is_not_there_say_so(arguments: list[str], said: str, run_cli: RunCli, failed_run: str) -> None:

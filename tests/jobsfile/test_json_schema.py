@@ -45,6 +45,7 @@ def subschemas(value: Any) -> Iterator[dict[str, Any]]:
 
 def test_it_is_a_json_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$id"] == "urn:orchestrate:jobs-file"
     assert SCHEMA["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
 
 
