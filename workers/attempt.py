@@ -61,6 +61,10 @@ class AttemptRunner:
         started_at = time.time()
         began = time.monotonic()
         self.log_error = None
+        if start.secrets:
+            from .secrets import with_secrets
+
+            start = with_secrets(start)
         # Forget outcomes that stand in the journal, else the log would grow with every attempt.
         if start.recorded_through >= self._last_sequence and self._log is not None:
             self._log.forget()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from functools import partial
 
+import msgspec
+
 from orchestrator.attempts.agent.work import AgentSurroundings, finder
 from orchestrator.attempts.context import ItemContexts
 from orchestrator.attempts.items.labels import item_label
@@ -16,11 +18,13 @@ from orchestrator.attempts.rendering import Prepared, Surroundings, render_attem
 from orchestrator.attempts.template_texts import ItemRefused
 from orchestrator.attempts.workspaces.assignment import Workspaces
 from orchestrator.errors import UserError
+from orchestrator.jobsfile.secret_inputs import require_secrets, secret_names
 from orchestrator.reading.run_reader import RunReader
 from orchestrator.store.captures import CaptureMismatch
 from orchestrator.store.schema_copies import copy_of_schema
 from orchestrator.store.settings_records import Selection
 from orchestrator.system.passed_variables import passed_of
+from orchestrator.workers.secrets import revealed
 from orchestrator.workers.workspaces.git import LOCAL_VARIABLES
 
 
@@ -72,4 +76,9 @@ def prepared_by_hand(reader: RunReader, job_id: str, index: int, *, in_workspace
     if prepared.agent is not None:
         passed = passed_of(passed, prepared.agent.env_allowed)
     environment = {name: value for name, value in {**passed, **changes}.items() if value is not None}
+    if names := secret_names(reader.jobs_file.inputs):
+        # By hand as in the run: the values are in the environment of whoever asks.
+        require_secrets(reader.jobs_file.inputs, f"run {reader.run_dir.run_id}")
+        environment = {name: revealed(value, names) for name, value in environment.items()}
+        prepared = msgspec.structs.replace(prepared, stdin=None if prepared.stdin is None else revealed(prepared.stdin, names))
     return prepared, environment

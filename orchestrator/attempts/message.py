@@ -15,7 +15,7 @@ from orchestrator.attempts.agent.work import AgentWork
 from orchestrator.attempts.rendering import Prepared
 from orchestrator.attempts.replay.asked import compared, places_of
 from orchestrator.attempts.workspaces.assignment import Workspaces
-from orchestrator.jobsfile.model import Job, JobsFile
+from orchestrator.jobsfile.model import Job, JobsFile, templates_in
 from orchestrator.reading.run_records import Records
 from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.home import HOME_VARIABLE
@@ -40,6 +40,8 @@ class StartMessages:
         header = records.history.header
         self._records = records
         self._max_depth = jobs_file.run.max_depth
+        self._run_env = jobs_file.run.env
+        self._secret_names = [name for name, spec in jobs_file.inputs.items() if spec.is_secret]
         self._workspaces = Workspaces(records, jobs_file)
         self._nesting = nesting
         self._replay = replay
@@ -119,8 +121,15 @@ class StartMessages:
                 env_allowed=prepared.agent.env_allowed,
                 config=self._config_task(prepared.agent, prepared),
             )
+        if self._secret_names and (named := self._secrets_of(job)):
+            start = msgspec.structs.replace(start, secrets=named)
         # Last, because the player stands in the place of the agent as it would have been started.
         return start if self._replay is None or prepared.played is None else self._replay.start(start, prepared.played)
+
+    def _secrets_of(self, job: Job) -> list[str]:
+        """The secret inputs that the job names where it may: what somebody else wrote never becomes a secret in other jobs."""
+        named = {name for template in templates_in((self._run_env, job.env, job.stdin)) for name in template.inputs}
+        return [name for name in self._secret_names if name in named]
 
     def _holding_of(self, job: Job, item: str, pools: list[str]) -> Holding:
         """What the attempt lends to the runs that are started inside it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.system.wording import shown
@@ -31,6 +32,12 @@ def _ask(name: str, spec: InputSpec, complaint: str) -> str | None:
     choices = ", ".join(json.dumps(choice, ensure_ascii=False) for choice in spec.enum)
     description = f": {shown(spec.description)}" if spec.description else ""
     question = f"{name}{description} ({f'one of {shown(choices)}' if choices else INPUT_WORDS[spec.type]})? "
+    if spec.is_secret:
+        from getpass import getpass
+
+        with suppress(EOFError):
+            return getpass(question)
+        return None
     while True:
         outlet.write(question)
         outlet.flush()

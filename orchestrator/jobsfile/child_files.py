@@ -31,6 +31,9 @@ class ChildFile(msgspec.Struct, frozen=True):
     inputs: dict[str, InputSpec]
 
 
+_SECRET = "it is secret: give it by env = { ORCHESTRATE_INPUT_… }"
+
+
 def read_child(path: str, files: Files = FROM_DISK) -> ChildFile:
     """The jobs file at `path`. Only its inputs are checked. Raises UserError, JobsFileError."""
     real_path = files.real_path(path)
@@ -55,12 +58,12 @@ def mistakes_in(given: Mapping[str, Any], specs: Mapping[str, InputSpec], *, unt
             f"inputs.{name}: {complaint}"
             for name, value in known.items()
             if name in specs
-            for complaint in complaints(value, specs[name])
+            for complaint in ([_SECRET] if specs[name].is_secret else complaints(value, specs[name]))
         ),
         *(
             f"inputs.{name}: required{f' ({spec.description})' if spec.description else ''}"
             for name, spec in specs.items()
-            if spec.required and name not in known and name not in untold
+            if spec.required and name not in known and name not in untold and not spec.is_secret
         ),
     ]
 
@@ -71,7 +74,12 @@ def values_of(given: Mapping[str, Any], specs: Mapping[str, InputSpec]) -> dict[
     if mistakes:
         raise JobsFileError("inputs", mistakes)
     known = {name: value for name, value in given.items() if value is not None}
-    return {name: known.get(name, spec.default) for name, spec in specs.items()}
+    values = {name: known.get(name, spec.default) for name, spec in specs.items()}
+    if any(spec.is_secret for spec in specs.values()):
+        from orchestrator.workers.secrets import mark_of
+
+        values.update((name, mark_of(name)) for name, spec in specs.items() if spec.is_secret)
+    return values
 
 
 def first_of(error: JobsFileError) -> str:

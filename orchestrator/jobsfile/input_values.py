@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import JobsFileError
-from orchestrator.jobsfile.inputs import INPUT_WORDS, complaints
+from orchestrator.jobsfile.inputs import INPUT_WORDS, complaints, variable_of
 from orchestrator.jobsfile.language.decode import plain
 from orchestrator.jobsfile.language.problems import Problems
 from orchestrator.jobsfile.language.suggestions import did_you_mean, shown
@@ -42,6 +42,8 @@ def resolve_inputs(
     JSON or TOML `file`, then what a run that is updated has `kept`, then `environment` (`variable_of`), then the default; `ask`
     is for those that are required.
 
+    Of a secret input the value is a mark, and this process keeps what it stands for (`secret_inputs`).
+
     Raises JobsFileError that has every undeclared, ill-typed, missing or not allowed one; UserError for an unreadable file.
     """
     known = _Known(specs)
@@ -53,12 +55,12 @@ def resolve_inputs(
     known.take_environment(environment or {})
     if ask is not None and not known.problems:
         known.ask_for_missing(ask)
-    return known.all_values()
+    found = known.all_values()
+    if any(spec.is_secret for spec in specs.values()):
+        from orchestrator.jobsfile.secret_inputs import with_secrets_kept
 
-
-def variable_of(name: str) -> str:
-    """The environment variable that may give the input `name`. A shell takes no `-` in a variable, so it is `_` there."""
-    return f"ORCHESTRATE_INPUT_{name.upper().replace('-', '_')}"
+        found = with_secrets_kept(found, specs)
+    return found
 
 
 class _Known:
@@ -76,8 +78,20 @@ class _Known:
                 self.problems.append(f"-i {shown(pair)}: expected KEY=VALUE")
             elif name not in self._specs:
                 self.problems.append(f"-i {shown(name)}: no such input{did_you_mean(name, self._specs)}")
+            elif self._specs[name].is_secret and text.startswith("@"):
+                self._take_secret_file(name, text[1:])
             else:
                 self._take_text(name, text, f"-i {name}: ")
+
+    def _take_secret_file(self, name: str, path: str) -> None:
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = file.read()
+        except (OSError, ValueError) as error:
+            self._values[name] = None
+            self.problems.append(f"-i {name}=@{path}: {getattr(error, 'strerror', None) or 'no UTF-8'}")
+        else:
+            self._take_text(name, text.removesuffix("\n"), f"-i {name}=@{path}: ")
 
     def take_values(self, values: Mapping[str, Any]) -> None:
         if not values:
@@ -108,7 +122,7 @@ class _Known:
             if table[name] is None:
                 problems.tell((name,), f"expected {INPUT_WORDS[self._specs[name].type]}, got null")
             elif value is not None:
-                for complaint in complaints(value, self._specs[name]):
+                for complaint in self._complaints(name, value):
                     problems.tell((name,), complaint)
             self._values.setdefault(name, value)
         self.problems += problems.lines()
@@ -116,7 +130,7 @@ class _Known:
     def take_kept(self, kept: Mapping[str, Any]) -> None:
         for name, spec in self._specs.items():
             value = kept.get(name)
-            if name not in self._values and value is not None:
+            if name not in self._values and value is not None and not spec.is_secret:
                 self._values[name] = value
                 self.problems += [
                     f"-i {name}=…: the value that the run has does not fit any more: {complaint}"
@@ -143,10 +157,19 @@ class _Known:
     def all_values(self) -> dict[str, Any]:
         for name in self._missing():
             description = self._specs[name].description
-            self.problems.append(f"-i {name}=…: required{f' ({description})' if description else ''}")
+            value = f"@FILE or {variable_of(name)}" if self._specs[name].is_secret else "…"
+            self.problems.append(f"-i {name}={value}: required{f' ({description})' if description else ''}")
         if self.problems:
             raise JobsFileError("inputs", [" ".join(problem.split()) for problem in self.problems])
         return {name: self._values.get(name, spec.default) for name, spec in self._specs.items()}
+
+    def _complaints(self, name: str, value: Any) -> list[str]:
+        spec = self._specs[name]
+        if not spec.is_secret:
+            return complaints(value, spec)
+        from orchestrator.jobsfile.secret_inputs import mistake_of_secret
+
+        return list(filter(None, [mistake_of_secret(value)]))
 
     def _expected(self, name: str) -> str:
         return INPUT_WORDS[self._specs[name].type] if name in self._specs else "a value that JSON knows"
@@ -163,7 +186,7 @@ class _Known:
             self._values[name] = None
             self.problems.append(f"{source}expected {INPUT_WORDS[spec.type]}, got {shown(text)}")
         else:
-            self.problems += [f"{source}{complaint}" for complaint in complaints(self._values[name], spec)]
+            self.problems += [f"{source}{complaint}" for complaint in self._complaints(name, self._values[name])]
 
 
 def _parse_json_table(text: str, path: str) -> dict[str, Any]:

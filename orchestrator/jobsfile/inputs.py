@@ -45,6 +45,13 @@ def _long_form(table: dict[str, Any], place: Place, problems: Problems) -> Input
     spec = InputSpec(
         type=kind, required=raw.required or False, default=default, enum=tuple(raw.enum or ()), description=raw.description or ""
     )
+    if raw.secret:
+        for key in ("default", "enum"):
+            if key in table:
+                problems.tell((*place, key), "would stand in the file, and this input is secret")
+        if kind != "string":
+            problems.tell((*place, "type"), "a secret input is a string")
+        return InputSpec(type="string", required=True, description=raw.description or "", is_secret=True)
     if raw.required and default is not None:
         problems.tell((*place, "default"), "an input that is required has no default")
     # Against a wrong type every value would be wrong, too.
@@ -97,3 +104,8 @@ def complaints(value: Any, spec: InputSpec) -> list[str]:
     strings = [choice for choice in spec.enum if isinstance(choice, str)]
     meant = did_you_mean(value, strings) if isinstance(value, str) else ""
     return [f"expected one of {allowed}, got {describe(value)}{meant}"]
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that may give the input `name`. A shell takes no `-` in a variable, so it is `_` there."""
+    return f"ORCHESTRATE_INPUT_{name.upper().replace('-', '_')}"

@@ -115,6 +115,8 @@ class InputTable(msgspec.Struct, kw_only=True):
     """The values that are allowed; of a list, those that it may contain."""
     description: Text | None = None
     """What it is, for whoever has to give it."""
+    secret: Flag | None = None
+    """Whether its value is kept out of the state, and of what is shown. It is required, and stands in `env` and `stdin` alone."""
 
 
 class RunTable(msgspec.Struct, kw_only=True):

@@ -112,6 +112,10 @@ def _load(
     if any(job.is_agent for job in jobs):
         around.take_profiles()
     nests = children.check_children(jobs, folder, run.max_depth, problems) if children is not None else 0
+    if any(spec.is_secret for spec in inputs.values()):
+        from orchestrator.jobsfile.secret_inputs import check_secrets
+
+        check_secrets(jobs, inputs, problems)
     lines = problems.lines() + config.problems.lines()
     if lines:
         raise JobsFileError(shown_path, lines)

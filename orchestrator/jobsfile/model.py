@@ -34,6 +34,8 @@ class InputSpec(msgspec.Struct, frozen=True, kw_only=True):
     default: Any = None
     enum: tuple[Any, ...] = ()
     description: str = ""
+    is_secret: bool = False
+    """Its value is kept nowhere: a run has a mark for it (`secret_inputs`)."""
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -150,6 +150,7 @@ def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunRep
     """Run a jobs file as the child of an item, or go on with that run. Raises UserError and its kinds."""
     from orchestrator.jobsfile.child_files import values_of
     from orchestrator.jobsfile.load import load
+    from orchestrator.jobsfile.secret_inputs import require_secrets
 
     nesting = find_ancestors(os.environ)
     if nesting is None:
@@ -169,6 +170,7 @@ def run_child(home: Path, request: ChildRequest, listeners: Listeners) -> RunRep
             return begin_next_session(run_dir, lock, session, listeners)
     # As its parent has kept it: an agent of the parent may have written to the file since.
     jobs_file = load(request.path, user_config=user_config(), kept=request.kept)
+    require_secrets(jobs_file.inputs, "a child run")
     new = NewRun(
         jobs_file=jobs_file,
         inputs=values_of(request.given, jobs_file.inputs),

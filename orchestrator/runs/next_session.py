@@ -50,6 +50,10 @@ def begin_next_session(
     try:
         # First what may be refused: then nothing is changed.
         jobs_file = RunReader(run_dir, store.history).jobs_file
+        if any(spec.is_secret for spec in jobs_file.inputs.values()) and not wanted.first:
+            from orchestrator.jobsfile.secret_inputs import require_secrets
+
+            require_secrets(jobs_file.inputs, f"run {run_dir.run_id}")
         # From now on every session has this selection, also one that is not told of it.
         if selection is not None and selection != store.history.selection:
             from orchestrator.runs.offline_recorder import OfflineRecorder

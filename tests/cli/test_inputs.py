@@ -110,3 +110,34 @@ def _read_until(terminal: int, words: str) -> str:
         assert select.select([terminal], [], [], max(deadline - time.monotonic(), 0))[0], f"only {seen!r} was seen"
         seen += os.read(terminal, 1 << 16)
     return seen.decode()
+
+
+def test_a_secret_is_nowhere_in_the_state_after_a_failure_a_kill_and_a_success(
+    run_cli: RunCli, tmp_path: Path, home: Path
+) -> None:
+    value = "correct horse battery"
+    (tmp_path / "key").write_text(f"{value}\n")
+    (tmp_path / "jobs.toml").write_text(
+        '[inputs.key]\nsecret = true\n[jobs.a]\nenv = { KEY = "{{ inputs.key }}" }\n'
+        # So large a start goes through a file.
+        'stdin = """{{ inputs.key }}\n{{ "x" * 99999 }}"""\n'
+        """shell = 'read -r given; test "$given" = "$(cat key)" && test "$KEY" = "$given" && test -e ok'\n"""
+        '[jobs.b]\nneeds = ["a"]\nenv = { KEY = "{{ inputs.key }}" }\nshell = "echo $KEY"\n'
+    )
+
+    def holds_it() -> list[Path]:
+        return [path for path in home.rglob("*") if path.is_file() and value.encode() in path.read_bytes()]
+
+    # It fails, then the supervisor is killed with an outcome in its hands, then it succeeds.
+    assert run_cli("run", "jobs.toml", "-i", "key=@key").returncode == 1
+    assert holds_it() == []
+    told = run_cli("resume")
+    assert (told.returncode, told.stderr.splitlines()[1]) == (2, "  set ORCHESTRATE_INPUT_KEY, or resume it with -i key=@FILE")
+    (tmp_path / "ok").touch()
+    killed = run_cli("resume", env={"ORCHESTRATE_INPUT_KEY": value, "ORCHESTRATE_FAULT": "supervisor.outcome:1"})
+    assert killed.returncode == -9, killed.stderr
+    assert holds_it() == []
+    ran = run_cli("resume", "-i", "key=@key")
+    assert ran.returncode == 0, ran.stderr
+    # What a command writes is kept as it is, and hidden wherever it is shown.
+    assert run_cli("logs", "b").stdout.strip() == "[redacted:ORCHESTRATE_KEY_SECRET]"

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import JobsFileError
-from orchestrator.jobsfile.input_values import resolve_inputs, variable_of
+from orchestrator.jobsfile.input_values import resolve_inputs
+from orchestrator.jobsfile.inputs import variable_of
 from orchestrator.jobsfile.model import InputSpec, InputType
 
 TYPES: list[InputType] = ["string", "integer", "number", "boolean", "list"]

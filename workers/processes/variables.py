@@ -25,7 +25,14 @@ _SET_BY_US = (MARK_VARIABLE, WORKER_FOLDER_VARIABLE)
 
 def base_environment(folder: str) -> dict[bytes, bytes]:
     """This process's environment without what is meant for us alone, and with the name of the worker's `folder`."""
-    return {name: value for name, value in os.environb.items() if name not in _OURS} | {_FOLDER: os.fsencode(folder)}
+    given = {name: value for name, value in os.environb.items() if name not in _OURS}
+    # Secret inputs: a command has those that its job gives it.
+    for name in [name for name in given if name.endswith(b"_SECRET") and name.startswith(b"ORCHESTRATE_")]:
+        # By whichever variable the user gave it.
+        for of_user in [other for other in given if other.startswith(b"ORCHESTRATE_INPUT_") and given[other] == given[name]]:
+            del given[of_user]
+        del given[name]
+    return given | {_FOLDER: os.fsencode(folder)}
 
 
 class Variables:

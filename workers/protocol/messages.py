@@ -69,6 +69,8 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True, omit_default
     creates: list[Creates] = []
     """The files that it makes: all of them, or it has not succeeded."""
     made_note: MadeNote | None = None
+    secrets: list[str] = []
+    """Secret inputs whose marks stand in `env` and `stdin` (`workers.secrets`)."""
     kept_locks: int = 0
     holding: Holding | None = None
     agent: AgentTask | None = None
