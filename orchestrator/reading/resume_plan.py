@@ -11,6 +11,7 @@ import msgspec
 from orchestrator.reading.item_names import label_of
 from orchestrator.reading.run_records import Records
 from orchestrator.reading.seen_statuses import seen_status
+from orchestrator.reading.unread_items import unread_items
 from orchestrator.store.records import Status
 from orchestrator.system.wording import how_many, title
 
@@ -21,13 +22,15 @@ _MOST_NAMES = 3
 
 class JobPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One job. `runs`, `stays`: status as people see it -> items that would run, or stay as they are; `names`: the first that
-    would run. `is_listed_later`: how many items it has is not known yet."""
+    would run. `is_listed_later`: how many items it has is not known yet. `unread`: what is to be done as its lines were not read
+    to their end; else empty."""
 
     id: str
     runs: dict[str, int]
     stays: dict[str, int]
     names: list[str]
     is_listed_later: bool
+    unread: str
 
     def line(self) -> str:
         """The job in one line."""
@@ -68,6 +71,7 @@ def _job(records: Records, job_id: str, *, keep_failed: bool) -> JobPlan:
         stays=_seen(records, counts, [*_STAY, *([Status.FAILED] if keep_failed else [])]),
         names=[] if is_later else list(islice(names, _MOST_NAMES)),
         is_listed_later=is_later,
+        unread="" if past.growing is None else unread_items(records, job_id),
     )
 
 
@@ -81,5 +85,8 @@ def _seen(records: Records, counts: dict[Status, int], statuses: list[Status]) -
 
 
 def plan_lines(plan: list[JobPlan]) -> Iterator[str]:
-    """A line a job."""
-    return (job.line() for job in plan)
+    """A line a job, and one more of a list that was cut short."""
+    for job in plan:
+        yield job.line()
+        if job.unread:
+            yield f"{job.id}: {job.unread}"

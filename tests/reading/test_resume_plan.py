@@ -6,6 +6,7 @@ from drivers.memory_records import MemoryRecords
 from drivers.store_samples import ended, settled, started
 
 from orchestrator.reading.resume_plan import plan_json, plan_lines, resume_plan
+from orchestrator.store.list_records import ListGrew
 from orchestrator.store.records import Status
 
 JOBS = """
@@ -34,3 +35,14 @@ def test_each_job_tells_what_would_run_and_what_stays_as_it_is() -> None:
     ]
     [port, *_] = plan_json("r", resume_plan(records, keep_failed=True))["jobs"]
     assert (port["runs"], port["stays"]) == ({"interrupted": 1, "pending": 1}, {"succeeded": 1, "cancelled": 1, "failed": 1})
+
+
+def test_of_lines_that_were_not_read_to_their_end_it_tells_what_to_do() -> None:
+    records = MemoryRecords('[jobs.each]\nfor_each = { lines = "x" }\ncommand = ["true"]\n')
+    records.is_alive = False
+    records.list_items("each", ["a", "b"])
+    records.append(ended(0, job="each"), ListGrew(job="each", count=2, size=9, crc=0))
+    plan = resume_plan(records, keep_failed=False)
+    unread = "its lines were not read to their end, 2 items known; give all of them: orchestrate resume r1 --update < LINES"
+    assert [*plan_lines(plan)] == ["each: 1 item would run (1 pending): each:1 b; 1 succeeded", f"each: {unread}"]
+    assert plan_json("r1", plan)["jobs"][0]["unread"] == unread

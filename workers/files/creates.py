@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from ..attempt_end import AttemptEnd
 from ..byte_text import bytes_of_text
 from ..processes.spawn import SHORTAGES, CannotStart
 from ..protocol import AttemptClass, Creates
-from .syncing import sync_file, sync_folder
+from .syncing import make_folder, sync_file, sync_folder
 from .walking import walk
 
 
@@ -72,7 +71,8 @@ def clear(promised: Iterable[Creates]) -> tuple[Before, ...]:
 def _clear(promised: Creates) -> Before:
     folder = os.path.dirname(promised.temporary)
     try:
-        _make_folder(folder)
+        # As any folder of the user's; the file shall be found after power loss.
+        make_folder(folder, None, mode=0o777)
     except OSError as error:
         if error.errno in SHORTAGES:
             raise
@@ -84,18 +84,6 @@ def _clear(promised: Creates) -> Before:
             raise
         raise CannotStart(f"creates: {promised.temporary} stands in the way: {error.strerror}") from error
     return Before(fingerprint(promised.final), f"what an attempt before it had made is kept as {kept}" if kept else "")
-
-
-def _make_folder(path: str) -> None:
-    """Make the folder and those above it, each durable in the one that it is in: the file shall be found after power loss."""
-    missing = []
-    while not os.path.lexists(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    for folder in reversed(missing):
-        with suppress(FileExistsError):  # another item makes it, too
-            os.mkdir(folder)
-        sync_folder(os.path.dirname(folder))
 
 
 def settle(promised: Sequence[Creates], end: AttemptEnd, before: Sequence[Before]) -> Settled:

@@ -40,8 +40,8 @@ class GoneFolderError(StrangeFileError):
         super().__init__(errno.ENOENT, "the folder of the run is gone: moved, or removed", folder)
 
 
-def make_folder(folder: str, run_folder: str | None, *, is_synced: bool = True) -> None:
-    """Have `folder`, and those above it that are missing (0700). `is_synced`: their names survive power loss.
+def make_folder(folder: str, run_folder: str | None, *, mode: int = 0o700, is_synced: bool = True) -> None:
+    """Have `folder`, and those above it that are missing, with `mode` less the umask. `is_synced`: for power loss.
 
     `run_folder`: that of the run which it lies in. It is never made: without it this raises GoneFolderError. Raises OSError.
     """
@@ -53,7 +53,7 @@ def make_folder(folder: str, run_folder: str | None, *, is_synced: bool = True) 
         folder = os.path.dirname(folder)
     for folder in reversed(missing):
         try:
-            os.mkdir(folder, 0o700)
+            os.mkdir(folder, mode)
         except FileExistsError as error:
             # Another process was quicker; or it is no folder.
             if not os.path.isdir(folder):
