@@ -28,6 +28,7 @@ ORCHESTRATE = [sys.executable, "-m", "orchestrator"]
 def jobs_file(tmp_path: Path) -> Path:
     path = tmp_path / "jobs.toml"
     path.write_text('[jobs.one]\ncommand = ["echo", "hello"]\n')
+    (tmp_path / "flow.yaml").write_text("jobs: [a]\n")
     return path
 
 
@@ -61,7 +62,10 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 BAD_INPUT = [
     (["rn"], "no command 'rn'; did you mean run?"),
     (["run"], "Missing argument 'FILE'"),
-    (["run", "nowhere.toml"], "nowhere.toml: no such file"),
+    (["run", "nowhere.toml"], "nowhere.toml: no such file\n  did you mean jobs.toml?"),
+    (["run", "."], ".: cannot be read: Is a directory\n  did you mean ./jobs.toml?"),
+    (["run", "nowhere/jobs.toml"], "no such file\n  name a file that is there"),
+    (["run", "flow.yaml"], "YAML is no TOML: orchestrate import reads"),
     (["run", "jobs.toml", "--run-id", "../x"], "'../x' cannot be the id of a run"),
     (["run", "jobs.toml", "--run-id", "x" * 5000], f"'{'x' * 79}…' cannot be the id of a run"),
     (["run", "jobs.toml", "--run-id", ""], "'' cannot be the id of a run"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import JobsFileError, UserError
+from orchestrator.jobsfile.language.suggestions import did_you_mean
 from orchestrator.system.named_files import read_named
 from orchestrator.workers.lazy_pattern import lazy_pattern
 
@@ -18,9 +20,10 @@ def read_text(path: str, read: Callable[[str], bytes] = read_named) -> str:
     try:
         content = read(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such file", _nearest(path)) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        hint = _nearest(f"{path}/") if isinstance(error, IsADirectoryError) else "name a file that you can read"
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}", hint) from None
     except ValueError:
         raise UserError("a path with a NUL byte names no file") from None
     try:
@@ -53,4 +56,18 @@ def _syntax_problem(message: str, text: str, path: str) -> str:
     else:
         line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
     words = " ".join(_AT_LINE.sub("", message).replace(" (at end of document)", "").split())
-    return f"{path}:{line}:{column}: invalid TOML: {words[:200]} (line {line}, column {column})"
+    meant = "; YAML is no TOML: orchestrate import reads Spec Kit workflows" if path.endswith((".yml", ".yaml")) else ""
+    return f"{path}:{line}:{column}: invalid TOML: {words[:200]} (line {line}, column {column}){meant}"
+
+
+def _nearest(path: str) -> str:
+    """What to do where no file is at `path`: the nearest TOML file of its folder is named."""
+    folder, name = os.path.split(path)
+    try:
+        there = [each for each in os.listdir(folder or ".") if each.endswith(".toml")]
+    except OSError:
+        there = []
+    meant = did_you_mean(name, there).removeprefix("; did you mean ").removesuffix("?")
+    if not meant and len(there) == 1:
+        meant = there[0]
+    return f"did you mean {os.path.join(folder, meant)}?" if meant else "name a file that is there"
