@@ -11,7 +11,7 @@ import msgspec
 
 from orchestrator.cli.each_elsewhere import EachCommand
 from orchestrator.cli.each_file import run_text, standing_alone
-from orchestrator.cli.each_job import EachJob, Typed, folder_named, job_of, keeps_going
+from orchestrator.cli.each_job import EachJob, Typed, folder_named, halt_of, job_of
 from orchestrator.cli.each_outputs import Outputs, Printing
 from orchestrator.cli.each_words import literal
 from orchestrator.cli.invocation import Invocation, pass_invocation
@@ -72,7 +72,11 @@ if TYPE_CHECKING:
 @click.option("--line-buffer", is_flag=True, help="Outputs line by line while items run, those of several mixed.")
 @click.option("--results", "results_folder", metavar="DIR", help="Also write each output to DIR/N/stdout and DIR/N/stderr.")
 @click.option("--eta", is_flag=True, help="At a terminal: the live view with the time that is left; outputs behind it.")
-@click.option("--halt", metavar="WHEN", help="never: as -k; soon,fail=1: start nothing more (default).")
+@click.option(
+    "--halt",
+    metavar="WHEN",
+    help="never: as -k; soon: start nothing more; now: end what runs. At fail=N (default 1), success=N, done=N; N%.",
+)
 @click.option("-C", "folder", metavar="DIR", help="The folder that commands run in (default: here).")
 @run_id_option
 @click.option("--dry-run", is_flag=True, help="Print the command of each item, and run nothing.")
@@ -115,10 +119,11 @@ def command(
     view = {name: given.pop(name) for name in Shown.__struct_fields__ if name in given}
     # What is asked of all items, or goes on without this process, has all of them first.
     begins_early = not (only_print or dry_run or view["detach"] or limit is not None)
-    job = job_of(Typed(**given), begins_early=begins_early)
+    halting, keep_going = halt_of(halt, given["max_failures"], keep_going=keep_going)
+    job = job_of(Typed(halt=halting, **given), begins_early=begins_early)
     options = RunOptions(
         slots=given["slots"],
-        keep_going=keep_going or (halt is not None and keeps_going(halt)),
+        keep_going=keep_going,
         selection=Selection(limit=limit),
     )
     works_in = folder_named(folder)

@@ -48,6 +48,8 @@ class Typed(msgspec.Struct, frozen=True, kw_only=True):
     shell_program: str | None = None
     label: str | None = None
     max_failures: str | None = None
+    halt: str | None = None
+    """The value of the key."""
     slots: int | None = None
 
 
@@ -77,7 +79,7 @@ def job_of(typed: Typed, *, begins_early: bool = False) -> EachJob:
     # What -a names comes first, as in parallel.
     sources = [*(SourceWords((file,), are_files=True) for file in typed.files), *sources]
     # How many may fail of all is only known when all have come.
-    is_share = typed.max_failures is not None and typed.max_failures.endswith("%")
+    is_share = any(each is not None and each.endswith("%") for each in (typed.max_failures, typed.halt))
     coming = coming_stdin() if begins_early and not sources and not is_share else None
     items = read_items(sources, _reading(typed, coming))
     if typed.mark == "":
@@ -181,6 +183,7 @@ def _option_keys(typed: Typed, meant: Placeholders) -> dict[str, Any]:
         "attempts": typed.attempts,
         "retry": {"delay": typed.retry_delay} if typed.retry_delay is not None else None,
         "max_failures": int(failures) if failures is not None and failures.isdecimal() else failures,
+        "halt": typed.halt,
         "shell_program": _program(typed),
         "pool": typed.pool,
         "token": meant.text(typed.token) if typed.token is not None else None,
@@ -201,20 +204,28 @@ def _program(typed: Typed) -> list[str] | None:
         raise UserError(f"--shell-program {typed.shell_program}: {error}", "as: --shell-program 'bash -c'") from error
 
 
-def keeps_going(halt: str) -> bool:
-    """Whether a run goes on after a failure, by a word of --halt. Raises UserError for a word that means something else."""
-    match halt.split(","):
-        case ["never"]:
-            return True
-        case ["soon", "fail=1"] | ["1"]:
-            return False
-        case ["now", *_] | ["2"]:
-            hint = "soon,fail=1 starts nothing more after a failure; Ctrl-C, twice, ends what runs"
-        case ["soon", why] if why.startswith("fail="):
-            hint = "--max-failures N lets N items fail (or N%), and stops at the next"
-        case _:
-            hint = "never: go on after failures; soon,fail=1: start nothing more after the first"
-    raise UserError(f"--halt {halt} is not possible", hint)
+def halt_of(words: str | None, max_failures: str | None, *, keep_going: bool) -> tuple[str | None, bool]:
+    """The key `halt` of what is typed for --halt, if it needs one, and whether the run goes on after a failure.
+
+    Raises UserError for words that mean nothing, or not together with -k or --max-failures.
+    """
+    # As parallel once spelled them; the first failure halts a run anyway.
+    words = {"1": "soon,fail=1", "2": "now,fail=1"}.get(words or "", words)
+    if words in (None, "never"):
+        return None, keep_going or words == "never"
+    assert words is not None
+    from orchestrator.jobsfile.key_types import parse_halt
+
+    try:
+        halt = parse_halt(words)
+    except ValueError:
+        hint = "never, or soon or now with fail=N, success=N or done=N (a number or a percentage): now,success=1"
+        raise UserError(f"--halt {words} is not possible", hint) from None
+    if halt.why == "fail" and keep_going:
+        raise UserError(f"--halt {words} and -k cannot both be given", "-k goes on after failures: leave one out")
+    if halt.why == "fail" and (halt.count or halt.percent) and max_failures is not None:
+        raise UserError(f"--halt {words} and --max-failures cannot both be given", "each says how many may fail: leave one out")
+    return (None if words == "soon,fail=1" else words), keep_going
 
 
 def folder_named(folder: str | None) -> str:

@@ -65,7 +65,7 @@ def has_failed(state: RunState, asked: int, found: dict[int, bool]) -> bool:
         job = state.jobs[order]
         if order in lasting or order in found:
             todo.pop()
-        elif job.is_stopped or (job.failed and not job.rules.limits_failures):
+        elif job.is_stopped or (job.failed and not job.bears_failures):
             lasting[order] = True
         elif job.phase is Phase.SUCCEEDED:
             lasting[order] = False

@@ -54,12 +54,11 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.initial_state import list_items, restore_job
 from orchestrator.core.item_ends import cancel_item, halt_run, release_chain_item, settle_item
-from orchestrator.core.item_waits import make_due
+from orchestrator.core.item_waits import end_when_over, make_due
 from orchestrator.core.job_changes import enter_phase, wake_watchers
 from orchestrator.core.job_order import begin_job, close_job, close_jobs, finish_run, open_jobs
 from orchestrator.core.states import (
     FAILED,
-    INTERRUPTED,
     SUCCEEDED,
     ItemRef,
     Pending,
@@ -218,7 +217,7 @@ def _join_ended(state: RunState, items: tuple[ItemRef, ...], now: float, decisio
             continue
         # It was let wait for a verdict to share although its job is over. It would have to start now, and nothing starts.
         if scheduling.is_over(state, job):
-            settle_item(state, job, index, INTERRUPTED, decisions)
+            settle_item(state, job, index, end_when_over(job), decisions, job.enough)
         else:
             make_due(state, job, index, "token", now)
 

@@ -58,11 +58,15 @@ class Settle(msgspec.Struct, frozen=True):
 
 
 class EndAttempt(msgspec.Struct, frozen=True):
-    """End the tree of a running item: SIGTERM, its grace (at most `grace_at_most` seconds), SIGKILL."""
+    """End the tree of a running item: SIGTERM, its grace (at most `grace_at_most` seconds), SIGKILL.
+
+    `words`: what halted the run or its job, if that is why.
+    """
 
     item: ItemRef
     reason: Literal["cancel", "drain"]
     grace_at_most: float | None = None
+    words: str = ""
 
 
 class CloseJob(msgspec.Struct, frozen=True):

@@ -249,9 +249,10 @@ class StopAsked(msgspec.Struct, frozen=True):
 
 
 class CancelAsked(msgspec.Struct, frozen=True):
-    """`orchestrate cancel`: the whole run (None) or some items."""
+    """`orchestrate cancel`: the whole run (None) or some items. `words`: what halted the run, as an earlier session told."""
 
     items: tuple[ItemRef, ...] | None
+    words: str = ""
 
 
 class TimePassed(msgspec.Struct, frozen=True):

@@ -183,4 +183,6 @@ def _take_back_end(job: JobState, index: int) -> None:
             pass
     # Fewer have failed now than before: a job that was stopped for `max_failures` may go on.
     job.unfinished += 1
+    # Whoever asks for one more time wants it, though it was enough before.
+    job.enough = ""
     job.is_stopped = job.rules.limits_failures and job.failed > job.failures_allowed

@@ -12,7 +12,7 @@ import sys
 from orchestrator.core.decisions import Decision
 from orchestrator.core.events import ItemsAdded, ListEnded
 from orchestrator.core.initial_state import set_failures_allowed
-from orchestrator.core.item_ends import heed_failures
+from orchestrator.core.item_ends import give_up, heed_count, heed_failures, heed_goal
 from orchestrator.core.resting import has_money
 from orchestrator.core.scheduling import is_over
 from orchestrator.core.states import PENDING, JobState, RunState
@@ -28,6 +28,8 @@ def begin_growing(state: RunState, job: JobState) -> None:
     # What a share of all items is will be known once all are.
     if rules.max_failures_percent is not None:
         job.failures_allowed = sys.maxsize
+    if rules.halt is not None and rules.halt.percent is not None:
+        job.halts_at = 0
 
 
 def take_in_growth(state: RunState, event: ItemsAdded | ListEnded, decisions: list[Decision]) -> None:
@@ -37,6 +39,9 @@ def take_in_growth(state: RunState, event: ItemsAdded | ListEnded, decisions: li
     if isinstance(event, ItemsAdded):
         job.items += [PENDING] * event.count
         job.unfinished += event.count
+        # They were read before anybody knew that it was enough.
+        if job.enough:
+            give_up(state, job, decisions)
         return
     state.agenda.growing.discard(event.job)
     if not event.is_whole:
@@ -44,6 +49,10 @@ def take_in_growth(state: RunState, event: ItemsAdded | ListEnded, decisions: li
     set_failures_allowed(job, len(job.items))
     if job.rules.limits_failures:
         heed_failures(state, job, decisions)
+    elif job.rules.counts_failures:
+        heed_count(state, job, decisions)
+    if job.rules.has_goal:
+        heed_goal(state, job, decisions)
 
 
 def are_awaited(state: RunState) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core import throttle
@@ -10,6 +11,7 @@ from orchestrator.core.agenda import Agenda, WaitingLine
 from orchestrator.core.ancestry import chain_depths
 from orchestrator.core.budget import take_over_costs
 from orchestrator.core.costs import UNBOUND, Bounds
+from orchestrator.core.item_ends import note_goal
 from orchestrator.core.job_changes import count_start, enter_phase
 from orchestrator.core.job_rules import JobRules
 from orchestrator.core.states import PENDING, SKIPPED, JobState, Pending, Phase, RestoredJob, Running, RunState, Tries
@@ -90,7 +92,11 @@ def list_items(job: JobState, count: int, chosen: Sequence[range] | None = None)
 
 
 def set_failures_allowed(job: JobState, judged: int) -> None:
-    """How many of so many items of the job may fail."""
+    """How many of so many items of the job may fail, and how many are enough."""
+    halt = job.rules.halt
+    if halt is not None:
+        percent = 0 if halt.percent is None else max(1, math.ceil(judged * halt.percent / 100 - 1e-9))
+        job.halts_at = percent if halt.count is None else halt.count
     if job.rules.max_failures is not None:
         job.failures_allowed = job.rules.max_failures
     elif job.rules.max_failures_percent is not None:
@@ -132,6 +138,8 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
             job.count_end(item)
     if job.rules.limits_failures and job.failed > job.failures_allowed:
         job.is_stopped = True
+    if job.rules.has_goal:
+        note_goal(job)
     # Nothing left to do: it closes with the first event, whatever became of the jobs that it needs.
     if not job.unfinished:
         enter_phase(state, job, Phase.OPEN)

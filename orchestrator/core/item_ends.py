@@ -6,6 +6,7 @@ import heapq
 from typing import assert_never
 
 from orchestrator.core.decisions import Decision, Settle
+from orchestrator.core.endings import end_job
 from orchestrator.core.events import Declined, GateEnd
 from orchestrator.core.states import (
     CANCELLED,
@@ -50,6 +51,8 @@ def settle_item(
         job.undurable.add(index)
     if isinstance(ended, Failed):
         _item_failed(state, job, ref, decisions)
+    if job.rules.has_goal:
+        heed_goal(state, job, decisions)
 
 
 _UNSTARTED: dict[Declined | GateEnd, ItemState] = {
@@ -73,7 +76,10 @@ def settle_unstarted(state: RunState, job: JobState, index: int, how: Declined |
 
 
 def halt_run(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
-    """Let nothing more start but cleanup jobs. A later call can only name an item that comes earlier in order."""
+    """Let nothing more start but cleanup jobs. A later call can only name an item that comes earlier in order.
+
+    What runs is let finish, or ended at once if the item's job says so.
+    """
     is_first = state.halted_by is None
     state.halted_by = ref if state.halted_by is None else min(state.halted_by, ref)
     if is_first:
@@ -81,13 +87,60 @@ def halt_run(state: RunState, ref: ItemRef, decisions: list[Decision]) -> None:
         for job in state.jobs:
             if not job.rules.is_cleanup:
                 end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
+    rules = state.jobs[ref[0]].rules
+    if rules.ends_at_once:
+        words = f"{rules.id if rules.is_single else f'{rules.id}:{ref[1]}'} failed, and halts the run"
+        for job in state.jobs:
+            if not job.rules.is_cleanup:
+                end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=True)
+                end_job(job, "halt", decisions, words=words)
 
 
 def heed_failures(state: RunState, job: JobState, decisions: list[Decision]) -> None:
     """Let no further item of a job that limits failures start, if more of them failed than may."""
     if job.failed > job.failures_allowed and not job.is_stopped:
         job.is_stopped = True
-        end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=False)
+        is_now = job.rules.ends_at_once
+        end_waiting_items(state, job, INTERRUPTED, decisions, with_joining=is_now)
+        if is_now:
+            end_job(job, "halt", decisions, words=f"more of {job.rules.id} failed than may")
+
+
+def heed_count(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+    """Halt the run if as many items of a job that counts failures failed as halt it. The first of them tells of it."""
+    if job.halts_at and job.failed >= job.halts_at:
+        first = next(index for index, item in enumerate(job.items) if isinstance(item, Failed))
+        halt_run(state, (job.rules.order, first), decisions)
+
+
+def heed_goal(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+    """Give up what is left of a job of which enough has ended."""
+    if not job.enough and note_goal(job):
+        give_up(state, job, decisions)
+
+
+def note_goal(job: JobState) -> bool:
+    """Note that enough of the job has ended; tells whether it has."""
+    halt = job.rules.halt
+    if halt is not None and job.rules.has_goal and job.halts_at and job.counted >= job.halts_at:
+        counted = (Succeeded,) if halt.why == "success" else (Succeeded, Failed)
+        first = next(index for index, item in enumerate(job.items) if isinstance(item, counted))
+        word = "succeeded" if halt.why == "success" else "ended"
+        others = f" and {job.counted - 1} more" if job.counted > 1 else ""
+        job.enough = f"{job.rules.id}:{first}{others} {word}, which is enough"
+    return bool(job.enough)
+
+
+def give_up(state: RunState, job: JobState, decisions: list[Decision]) -> None:
+    """Nothing more of the job is wanted: what has not begun is skipped, what waits is cancelled, and what runs, if at once."""
+    state.agenda.changed.add(job.rules.order)
+    is_now = job.rules.ends_at_once
+    end_waiting_items(state, job, CANCELLED, decisions, with_joining=is_now)
+    for index, item in enumerate(job.items):
+        if isinstance(item, Pending):
+            settle_item(state, job, index, SKIPPED, decisions, job.enough)
+    if is_now:
+        end_job(job, "halt", decisions, words=job.enough)
 
 
 def end_waiting_items(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
@@ -105,7 +158,7 @@ def end_waiting_items(state: RunState, job: JobState, ended: ItemState, decision
     job.held.clear()
     for index in sorted(waiting):
         if isinstance(job.items[index], Waiting):
-            settle_item(state, job, index, ended, decisions)
+            settle_item(state, job, index, ended, decisions, job.enough)
 
 
 def release_chain_item(state: RunState, child: JobState, index: int, decisions: list[Decision]) -> None:
@@ -125,10 +178,10 @@ def release_chain_item(state: RunState, child: JobState, index: int, decisions: 
     settle_item(state, child, index, SKIPPED, decisions, f"{blamed.rules.id}:{index} is {_word(blamed.items[index])}")
 
 
-def cancel_item(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
+def cancel_item(state: RunState, job: JobState, index: int, decisions: list[Decision], words: str = "") -> None:
     """Cancel an item that does not run: also one that a resume would go on with."""
     if isinstance(job.items[index], Pending | Waiting | Interrupted):
-        settle_item(state, job, index, CANCELLED, decisions)
+        settle_item(state, job, index, CANCELLED, decisions, words)
 
 
 def _is_past(parent: JobState, index: int) -> bool:
@@ -158,5 +211,7 @@ def _item_failed(state: RunState, job: JobState, ref: ItemRef, decisions: list[D
     """A failure stops its job (one more than `max_failures`), or halts the run, or is tolerated."""
     if job.rules.limits_failures:
         heed_failures(state, job, decisions)
+    elif job.rules.counts_failures:
+        heed_count(state, job, decisions)
     elif not job.rules.tolerates_failures:
         halt_run(state, ref, decisions)

@@ -19,12 +19,22 @@ from orchestrator.core.states import CANCELLED, INTERRUPTED, ItemState, JobState
 
 
 def unless_over(state: RunState, job: JobState, running: Running, wanted: ItemState) -> ItemState:
-    """What an item that ran is now: `wanted`, unless its end was asked for, or it would wait and nothing more starts."""
+    """What an item that ran is now: `wanted`, unless its end was asked for, or it would wait and nothing more starts.
+
+    What failed by itself while a halt was about to end it has failed: of several failures the first in order is told.
+    """
+    if running.ending == "halt":
+        return CANCELLED if isinstance(wanted, Waiting) else wanted
     if running.ending == "cancel":
         return CANCELLED
     if running.ending == "drain":
         return INTERRUPTED
-    return INTERRUPTED if isinstance(wanted, Waiting) and is_over(state, job) else wanted
+    return end_when_over(job) if isinstance(wanted, Waiting) and is_over(state, job) else wanted
+
+
+def end_when_over(job: JobState) -> ItemState:
+    """What becomes of an item that would wait where nothing more starts: a resume goes on with it, if it is wanted."""
+    return CANCELLED if job.enough else INTERRUPTED
 
 
 def let_wait(

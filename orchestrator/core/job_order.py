@@ -16,7 +16,7 @@ from typing import assert_never
 from orchestrator.core import budget
 from orchestrator.core.ancestry import has_failed, what_blocks
 from orchestrator.core.decisions import CloseJob, Decision, FinishRun, ListItems, RunVerdict
-from orchestrator.core.item_ends import release_chain_item, settle_item
+from orchestrator.core.item_ends import give_up, release_chain_item, settle_item
 from orchestrator.core.job_changes import enter_phase
 from orchestrator.core.job_rules import JobRules
 from orchestrator.core.resting import has_money, is_at_rest
@@ -72,6 +72,9 @@ def begin_job(state: RunState, job: JobState, decisions: list[Decision]) -> None
             settle_item(state, job, index, SKIPPED, decisions, job.skip_reason)
         elif job.rules.chain:
             release_chain_item(state, job, index, decisions)
+    # An earlier session saw the end of enough of it: what that one had given up was skipped, and is decided anew.
+    if job.enough:
+        give_up(state, job, decisions)
 
 
 def close_job(state: RunState, job: JobState, phase: Phase, decisions: list[Decision], reason: str = "") -> None:
@@ -170,10 +173,12 @@ def _is_judged(rules: JobRules, need: JobState) -> bool:
 
 def _closing_phase(state: RunState, job: JobState) -> Phase:
     """What the job has come to. Items that are no longer in the list (`gone`) count for nothing."""
-    if job.is_stopped or job.rules.order in state.agenda.cut:
+    is_cut = job.rules.order in state.agenda.cut and not job.enough
+    if job.is_stopped or is_cut or (job.failed and not job.bears_failures):
         return Phase.FAILED
-    if job.failed and not job.rules.limits_failures:
-        return Phase.FAILED
+    # What was given up is nobody's wish.
+    if job.enough:
+        return Phase.SUCCEEDED
     if job.cancelled:
         return Phase.CANCELLED
     if job.skipped > job.gone and job.skipped == len(job.items):

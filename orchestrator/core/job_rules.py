@@ -8,6 +8,20 @@ import msgspec
 
 from orchestrator.core.costs import UNBOUND, Bounds
 
+HaltReason = Literal["fail", "success", "done"]
+
+
+class Halt(msgspec.Struct, frozen=True, kw_only=True):
+    """When enough of a job has ended in this way, and whether what runs is ended then.
+
+    `count`, or `percent` of its items, rounded up; neither: at the failure that stops the job, or the run, by its other rules.
+    """
+
+    is_now: bool
+    why: HaltReason = "fail"
+    count: int | None = None
+    percent: float | None = None
+
 
 class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules need to know of a job. `needs` and `chain` are orders of jobs; a chain's parents are not in `needs`."""
@@ -30,6 +44,7 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole run (`-k`): after a failure what does not need it goes on."""
     max_failures: int | None = None
     max_failures_percent: float | None = None
+    halt: Halt | None = None
     attempts: int = 1
     retry_delay: float = 1.0
     retry_backoff: float = 2.0
@@ -57,12 +72,29 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tolerates_failures(self) -> bool:
         """Whether a failed item lets the rest of the run go on."""
-        return self.continue_on_error or self.keeps_going or self.limits_failures
+        return self.continue_on_error or self.keeps_going or self.limits_failures or self.has_goal or self.counts_failures
 
     @property
     def limits_failures(self) -> bool:
         """Whether it has `max_failures`."""
         return self.max_failures is not None or self.max_failures_percent is not None
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether nothing more of it is wanted once so many items have succeeded, or ended."""
+        return self.halt is not None and self.halt.why != "fail"
+
+    @property
+    def counts_failures(self) -> bool:
+        """Whether so many failures halt the run, and fewer do not."""
+        if self.halt is None or self.halt.why != "fail" or self.continue_on_error or self.keeps_going:
+            return False
+        return self.halt.count is not None or self.halt.percent is not None
+
+    @property
+    def ends_at_once(self) -> bool:
+        """Whether what runs is ended where it would be let finish."""
+        return self.halt is not None and self.halt.is_now
 
     @property
     def is_cleanup(self) -> bool:

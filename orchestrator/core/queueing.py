@@ -22,6 +22,9 @@ from orchestrator.core.states import CANCELLED, PENDING, ItemRef, JobState, Runn
 def may_queue(state: RunState, job: JobState) -> bool:
     """Whether items of the job may stand in queues now."""
     rules = job.rules
+    # Of what is enough nobody knows before an end was heard of.
+    if rules.has_goal:
+        return False
     # Of what is short, or chosen anew for each start, nothing may be taken ahead of its time.
     if state.holds or state.shortage.bound is not None or state.fast_slots or state.agenda.listing:
         return False

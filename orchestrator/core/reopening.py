@@ -14,7 +14,7 @@ def why_not_again(state: RunState, items: Sequence[ItemRef]) -> str:
     for order, index in items:
         job = state.jobs[order]
         # A job that stopped itself (`max_failures`) may go on with fewer failures; a run that ends may not.
-        if state.is_finished or (is_over(state, job) and not job.is_stopped):
+        if state.is_finished or (is_over(state, job) and not (job.is_stopped or job.enough)):
             return "the run is ending: ask again once it has ended"
         if job.is_listed and isinstance(job.items[index], Running):
             return f"{job.rules.id}:{index} runs: cancel it first, or wait for its end"

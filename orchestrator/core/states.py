@@ -25,6 +25,10 @@ ItemRef = tuple[int, int]
 """(order of the job in the file, index of the item)."""
 
 
+EndWord = Literal["cancel", "drain", "halt"]
+"""Why a running item is to end: somebody's wish, a stop of the run, or what became of another item (`JobRules.halt`)."""
+
+
 class Pending(msgspec.Struct, frozen=True):
     """Never started in this session."""
 
@@ -40,16 +44,17 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """Has a slot. `ending`: its end was asked for, and why.
+    """Has a slot. `ending`: its end was asked for, and why; `words`: of a halt, what it is told with.
 
     `account`: whose limits bound it, if it is known. `throttles`: how often that account had been throttled when it started.
     """
 
     attempt: int
     slot: int
-    ending: Literal["cancel", "drain"] | None = None
+    ending: EndWord | None = None
     account: str | None = None
     throttles: int = 0
+    words: str = ""
 
 
 class Succeeded(msgspec.Struct, frozen=True):
@@ -161,6 +166,10 @@ class JobState(msgspec.Struct):
     """`max_failures` of so many items as are selected."""
     is_stopped: bool = False
     """No further item of it starts: more failed than `max_failures`, or it could not be listed."""
+    halts_at: int = 0
+    """So many items as `JobRules.halt` counts are enough; 0: it counts none, or its list has not come to its end."""
+    enough: str = ""
+    """Why nothing more of it is wanted, in words; empty: it has not come so far, or has no such goal."""
     costs: Costs = msgspec.field(default_factory=Costs)
     budget: Bounds = UNBOUND
     is_cancelled_ahead: bool = False
@@ -191,6 +200,19 @@ class JobState(msgspec.Struct):
                 self.cancelled += 1
             case _:
                 pass
+
+    @property
+    def counted(self) -> int:
+        """How many items have ended as its goal counts them."""
+        succeeded = len(self.items) - self.unfinished - self.failed - self.skipped - self.cancelled
+        is_of_all = self.rules.halt is not None and self.rules.halt.why == "done"
+        return succeeded + self.failed if is_of_all else succeeded
+
+    @property
+    def bears_failures(self) -> bool:
+        """Whether it may succeed although items of it failed."""
+        rules = self.rules
+        return rules.limits_failures or bool(self.enough and rules.halt is not None and rules.halt.why == "success")
 
     @property
     def has_dependents(self) -> bool:

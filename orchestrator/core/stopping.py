@@ -6,18 +6,26 @@ they take away what waits, and `EndAttempt` comes with a cancellation, a second 
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from typing import assert_never
 
-import msgspec
-
-from orchestrator.core.decisions import Decision, EndAttempt, ListItems
+from orchestrator.core.decisions import Decision, ListItems
+from orchestrator.core.endings import end_job, end_one
 from orchestrator.core.events import BudgetSet, CancelAsked, SlotsSet, StopAsked
 from orchestrator.core.item_ends import cancel_item, end_waiting_items
 from orchestrator.core.job_changes import enter_phase
-from orchestrator.core.states import CANCELLED, INTERRUPTED, Interrupted, ItemRef, JobState, Phase, Running, RunState, Stop
+from orchestrator.core.states import (
+    CANCELLED,
+    INTERRUPTED,
+    EndWord,
+    Interrupted,
+    ItemRef,
+    JobState,
+    Phase,
+    Running,
+    RunState,
+    Stop,
+)
 from orchestrator.core.turns import note_money
-
-EndWord = Literal["cancel", "drain"]
 
 NOW_GRACE_SECONDS = 1.0
 """Grace of a second signal or `stop --now`: long enough for an agent to close its files, short enough to be "at once"."""
@@ -30,8 +38,8 @@ def obey_request(
     match event:
         case StopAsked(how):
             stop_run(state, how, now, decisions)
-        case CancelAsked(items):
-            _cancel_items(state, items, decisions)
+        case CancelAsked(items, words):
+            _cancel_items(state, items, words, decisions)
         case SlotsSet(slots, fast_slots):
             _set_slots(state, slots, fast_slots)
         case BudgetSet(order, bounds):
@@ -78,8 +86,8 @@ def stop_run(state: RunState, how: Stop, now: float, decisions: list[Decision]) 
             assert_never(unknown)
 
 
-def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions: list[Decision]) -> None:
-    """Cancel the run, or these items, whatever each is at: running, waiting, not begun, not even listed."""
+def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, words: str, decisions: list[Decision]) -> None:
+    """Cancel the run, or these items, whatever each is at: running, waiting, not begun, not even listed. `words`: of a halt."""
     if items is None:
         state.is_cancelled = True
         state.agenda.changed.update(range(len(state.jobs)))
@@ -100,9 +108,9 @@ def _cancel_items(state: RunState, items: tuple[ItemRef, ...] | None, decisions:
             continue
         # It gets its end when its tree is gone: until then the slot is in use.
         elif isinstance(job.items[index], Running):
-            _end_one(job, index, "cancel", decisions)
+            end_one(job, index, "halt" if words else "cancel", decisions, words=words)
         else:
-            cancel_item(state, job, index, decisions)
+            cancel_item(state, job, index, decisions, words)
 
 
 def _cancel_unlisted(state: RunState, job: JobState, decisions: list[Decision]) -> None:
@@ -121,16 +129,4 @@ def _cancel_unlisted(state: RunState, job: JobState, decisions: list[Decision]) 
 def end_running(state: RunState, reason: EndWord, decisions: list[Decision], grace_at_most: float | None = None) -> None:
     """Have everything that runs ended, with at most so many seconds of grace."""
     for job in state.jobs:
-        if job.running:
-            for index, item in enumerate(job.items):
-                if isinstance(item, Running):
-                    _end_one(job, index, reason, decisions, grace_at_most)
-
-
-def _end_one(job: JobState, index: int, reason: EndWord, decisions: list[Decision], grace_at_most: float | None = None) -> None:
-    running = job.items[index]
-    assert isinstance(running, Running)
-    # The first reason stays: an item that was cancelled is cancelled, also when the run is drained while it ends.
-    word = running.ending or reason
-    job.items[index] = msgspec.structs.replace(running, ending=word)
-    decisions.append(EndAttempt((job.rules.order, index), word, grace_at_most))
+        end_job(job, reason, decisions, grace_at_most)

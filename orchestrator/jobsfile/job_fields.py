@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.core.job_rules import Halt
 from orchestrator.jobsfile.agent_keys import PromptFileTable, WorkspaceTable
 from orchestrator.jobsfile.key_types import CHOICE
 from orchestrator.jobsfile.keys import (
@@ -86,6 +87,12 @@ def compile_fields(table: dict[str, Any], place: Place, problems: Problems) -> J
     actions = [key for key in ACTIONS if key in table]
     if len(actions) > 1:
         problems.tell(place, f"a job has exactly one action, this has {len(actions)}: {', '.join(actions)}")
+    halt = fields.get("halt")
+    # A count of its own, beside another word on how many may fail.
+    if isinstance(halt, Halt) and halt.why == "fail" and (halt.count or halt.percent):
+        for key in ("max_failures", "continue_on_error"):
+            if fields.get(key):
+                problems.tell((*place, "halt"), f"fail= and {key} each say how many may fail: leave one out")
     return fields
 
 

@@ -7,11 +7,12 @@ in an annotation parses the raw value and raises ValueError for what it refuses;
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from msgspec import Meta
 
 from orchestrator.core.costs import MOST_DOLLARS
+from orchestrator.core.job_rules import Halt, HaltReason
 from orchestrator.jobsfile.language import quantities
 from orchestrator.jobsfile.language.quantities import MOST_SLOTS
 from orchestrator.jobsfile.model import (
@@ -27,7 +28,11 @@ from orchestrator.jobsfile.model import (
     Permissions,
     Rate,
 )
+from orchestrator.workers.lazy_pattern import lazy_pattern
 from orchestrator.workers.protocol import Expectation
+
+_HALT_FORM = r"(soon|now)(?:,(fail|success|done)=(0*[1-9][0-9]{0,8}|[0-9]{1,3}(?:\.[0-9]+)?%))?"
+_HALT = lazy_pattern(_HALT_FORM)
 
 
 def parse_max_failures(value: Any) -> MaxFailures:
@@ -35,6 +40,23 @@ def parse_max_failures(value: Any) -> MaxFailures:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return MaxFailures(count=value)
     return MaxFailures(percent=quantities.parse_percent(value))
+
+
+def parse_halt(value: Any) -> Halt:
+    """`halt`: `"now"`, `"soon,fail=3"`, `"now,success=1"`, `"soon,done=50%"`. Raises ValueError."""
+    form = _HALT.fullmatch(value) if isinstance(value, str) else None
+    if form is None:
+        raise ValueError
+    is_now, why, amount = form[1] == "now", cast("HaltReason", form[2] or "fail"), form[3]
+    # The first failure halts a run that is told nothing else, unless `max_failures` bears it.
+    if amount is None or (why == "fail" and amount == "1"):
+        return Halt(is_now=is_now)
+    if amount.isdecimal():
+        return Halt(is_now=is_now, why=why, count=quantities.parse_count(amount))
+    percent = quantities.parse_percent(amount)
+    if not percent:
+        raise ValueError
+    return Halt(is_now=is_now, why=why, percent=percent)
 
 
 def parse_rate(value: Any) -> Rate:
@@ -136,6 +158,14 @@ Failures = Annotated[
     Meta(
         description='a whole number of at least 0, or a percentage such as "20%"',
         extra_json_schema={"type": ["integer", "string"], "minimum": 0, "pattern": quantities.PERCENT_PATTERN},
+    ),
+]
+Halting = Annotated[
+    Halt,
+    parse_halt,
+    Meta(
+        description='"soon" or "now", alone or with fail=N, success=N or done=N (a number or a percentage): "now,success=1"',
+        extra_json_schema={"type": "string", "pattern": f"^{_HALT_FORM}$"},
     ),
 ]
 Backoff = Annotated[float, Meta(ge=1, le=1000, description="a number from 1 to 1000")]

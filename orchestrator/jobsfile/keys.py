@@ -46,6 +46,7 @@ from orchestrator.jobsfile.key_types import (
     Flag,
     Fraction,
     Given,
+    Halting,
     Inputs,
     Items,
     Jobs,
@@ -188,6 +189,8 @@ class JobTable(AgentKeys, kw_only=True):
     """After a failure go on with the other items, and with the jobs that need this one."""
     max_failures: Failures | None = None
     """How many items may fail with the job succeeding all the same; implies `continue_on_error`."""
+    halt: Halting | None = None
+    """When enough of the job has failed, succeeded or is done, and whether what runs may finish ("soon") or is ended ("now")."""
     attempts: Count | None = None
     """How often an item is tried in all."""
     retry: Delays | None = None

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from orchestrator.core.job_rules import Halt
 from orchestrator.jobsfile.kept_files import FROM_DISK, Files, KeptFiles
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.workers.protocol import DEFAULT_LIMITS, Expectation, Limits
@@ -229,6 +230,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     repeat: Repeat | None = None
     continue_on_error: bool = False
     max_failures: MaxFailures | None = None
+    halt: Halt | None = None
     attempts: int = 1
     retry: Retry = Retry()
     limits: Limits = DEFAULT_LIMITS

@@ -297,12 +297,14 @@ class JobClosed(msgspec.Struct, frozen=True, tag="job", kw_only=True, omit_defau
 class CancelTold(msgspec.Struct, frozen=True, tag="cancel", kw_only=True, omit_defaults=True):
     """Somebody cancels an item that runs, or the whole run (no `job`), and may be told so before anything has ended.
 
-    A supervisor that is killed then leaves a cancelled run, and the next one has the attempts of these items ended.
+    A supervisor that is killed then leaves a cancelled run, and the next one has the attempts of these items ended. `message`:
+    what halted the run or the job, if that is why; empty: somebody asked for it.
     """
 
     at: float
     job: str = ""
     index: int = 0
+    message: str = ""
 
 
 class RunEnded(msgspec.Struct, frozen=True, tag="run_ended", kw_only=True, omit_defaults=True):

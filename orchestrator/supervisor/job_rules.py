@@ -51,6 +51,7 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         keeps_going=keep_going,
         max_failures=limit.count if limit else None,
         max_failures_percent=limit.percent if limit else None,
+        halt=job.halt,
         attempts=job.attempts,
         retry_delay=job.retry.delay,
         retry_backoff=job.retry.backoff,

@@ -213,10 +213,10 @@ class Loop:
                 parts.gates.reopen(items)
             case ListItems(order):
                 (parts.growth or parts.lists).list_items(order)
-            case EndAttempt(item, reason, grace_at_most):
+            case EndAttempt(item, reason, grace_at_most, words):
                 if reason == "cancel":
                     # Whoever asked is answered then, and this supervisor may be killed before the attempt has ended.
-                    self._run.recorder.add(CancelTold(at=time.time(), job=self._run.job(item).id, index=item[1]))
+                    self._run.recorder.add(CancelTold(at=time.time(), job=self._run.job(item).id, index=item[1], message=words))
                 # After the commit: an attempt whose start is recorded in this very turn is sent before it is ended.
                 self._run.recorder.then(partial(parts.flights.end, item, reason, grace_at_most))
             case CloseJob():

@@ -72,7 +72,7 @@ def _runs_alone(flight: Flight) -> bool:
 
 
 _FREE = {"id", "action", "inputs", "needs", "for_each", "label", "max_concurrency", "lane", "priority", "continue_on_error"}
-_FREE |= {"max_failures", "attempts", "retry", "limits", "shell_program", "cwd", "env", "pass_env", "stdin"}
+_FREE |= {"max_failures", "halt", "attempts", "retry", "limits", "shell_program", "cwd", "env", "pass_env", "stdin"}
 """What a plain job may say as it likes. All else is asked or taken at a start, and its answer may change until then; or it looks
 at what an attempt has done: then its worker does not know whether that was well."""
 

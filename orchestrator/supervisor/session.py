@@ -142,8 +142,8 @@ def _run_session(store: RunStore, reader: RunReader, jobs_file: JobsFile, narrat
         parts = Parts(run, Brought(options, engine, signals, begun.selector, begun.relisted), opened)
         loop = Loop(begun.state, parts)
         # What was told as cancelled while it ran stays so, whatever has become of its worker.
-        if store.history.cancelling:
-            run.happened(CancelAsked(tuple(run.ref(*item) for item in store.history.cancelling)))
+        for item, told in store.history.cancelling.items():
+            run.happened(CancelAsked((run.ref(*item),), told.message))
         for start, slot in begun.resumed:
             for happened in parts.starts.resume(start, slot):
                 loop.take_in(happened)

@@ -161,8 +161,9 @@ class Settlements:
             message = f"replaced by {replaced_by}"
         match end:
             case EndedAttempt():
-                self._record_attempt(end, state, status, message if replaced_by is not None else None)
-                if replaced_by is not None:
+                # Somebody else's doing is told in its own words, in place of those of the attempt.
+                self._record_attempt(end, state, status, message or None)
+                if message:
                     self._recorder.add(self._without_attempt(item, status, message, joined, replaced_by))
             # A stop that came just before the verdict ends the item otherwise: then the work of others is not its own.
             case SharedOutcome() if status in (Status.SUCCEEDED, Status.FAILED):

@@ -47,6 +47,7 @@ CHANGED: dict[str, tuple[str, str]] = {
     "repeat": (f'{COMMAND}\nrepeat = {{ until = "{{{{ true }}}}" }}', f'{COMMAND}\nrepeat = {{ until = "{{{{ 1 > 2 }}}}" }}'),
     "continue_on_error": (COMMAND, f"{COMMAND}\ncontinue_on_error = true"),
     "max_failures": (COMMAND, f"{COMMAND}\nmax_failures = 3"),
+    "halt": (COMMAND, f"{COMMAND}\nhalt = 'now'"),
     "attempts": (COMMAND, f"{COMMAND}\nattempts = 3"),
     "retry": (COMMAND, f'{COMMAND}\nretry = "3s"'),
     "timeout": (COMMAND, f'{COMMAND}\ntimeout = "3s"'),

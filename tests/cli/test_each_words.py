@@ -12,7 +12,7 @@ import pytest
 from orchestrator.attempts.rendering import Surroundings, render_attempt
 from orchestrator.cli import main
 from orchestrator.cli.each_file import run_text
-from orchestrator.cli.each_job import Typed, job_of, keeps_going
+from orchestrator.cli.each_job import Typed, halt_of, job_of
 from orchestrator.errors import UserError
 from orchestrator.jobsfile.load import load_text
 
@@ -181,17 +181,34 @@ def test_options_are_keys_of_the_job() -> None:
     }
 
 
-@pytest.mark.parametrize(("words", "goes_on"), [("never", True), ("soon,fail=1", False), ("1", False)])
-def test_a_halt_of_parallel_says_whether_the_run_goes_on(words: str, goes_on: bool) -> None:
-    assert keeps_going(words) is goes_on
+@pytest.mark.parametrize(
+    ("words", "key", "goes_on"),
+    [
+        (None, None, False),
+        ("never", None, True),
+        ("soon,fail=1", None, False),
+        ("1", None, False),
+        ("2", "now,fail=1", False),
+        ("now,fail=20%", "now,fail=20%", False),
+        ("soon,success=1", "soon,success=1", False),
+    ],
+)
+def test_a_halt_of_parallel_is_a_key_of_the_job_or_says_that_the_run_goes_on(words: str, key: str, goes_on: bool) -> None:
+    assert halt_of(words, None, keep_going=False) == (key, goes_on)
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"), [("now,fail=1", "Ctrl-C"), ("soon,fail=3", "--max-failures"), ("soon,success=1", "never"), ("x", "never")]
+    ("words", "keep_going", "max_failures", "hint"),
+    [
+        ("x", False, None, "never, or soon or now"),
+        ("now,fail=0", False, None, "success=N"),
+        ("now,fail=1", True, None, "-k goes on after failures"),
+        ("soon,fail=3", False, "2", "each says how many may fail"),
+    ],
 )
-def test_a_halt_that_cannot_be_is_refused_with_the_way_out(words: str, hint: str) -> None:
-    with pytest.raises(UserError, match="is not possible") as refused:
-        keeps_going(words)
+def test_a_halt_that_cannot_be_is_refused_with_the_way_out(words: str, keep_going: bool, max_failures: str, hint: str) -> None:
+    with pytest.raises(UserError, match=f"--halt {words}") as refused:
+        halt_of(words, max_failures, keep_going=keep_going)
     assert hint in refused.value.hint
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from drivers.jobs_schema import refusals
 
+from orchestrator.core.job_rules import Halt
 from orchestrator.errors import JobsFileError, UserError
 from orchestrator.jobsfile.language.template import Template
 from orchestrator.jobsfile.load import load, load_text
@@ -83,6 +84,11 @@ def test_fast_slots_are_no_mistake_where_no_lane_is_left_without_slots_by_the_fi
         ("continue_on_error = true", "continue_on_error", True),
         ("max_failures = 0", "max_failures", MaxFailures(count=0)),
         ('max_failures = "20%"', "max_failures", MaxFailures(percent=20.0)),
+        ('halt = "now"', "halt", Halt(is_now=True)),
+        ('halt = "soon,fail=1"', "halt", Halt(is_now=False)),
+        ('halt = "now,fail=10%"', "halt", Halt(is_now=True, percent=10.0)),
+        ('halt = "now,success=1"', "halt", Halt(is_now=True, why="success", count=1)),
+        ('halt = "soon,done=25"', "halt", Halt(is_now=False, why="done", count=25)),
         ("attempts = 3", "attempts", 3),
         ('retry = "10s"', "retry", Retry(delay=10.0)),
         ("retry = 10", "retry", Retry(delay=10.0)),

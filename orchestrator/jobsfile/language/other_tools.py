@@ -45,7 +45,7 @@ _WORDS = {
     "grace": "kill_after grace_period stop_grace_period",
     "memory": "mem mem_mb mem_limit memory_limit max_memory ram memory_mb",
     "continue_on_error": "ignore_error ignore_errors allow_failure fail_fast keep_going ignore_failure continue_on_failure",
-    "max_failures": "max_fail max_errors max_fail_percentage halt",
+    "max_failures": "max_fail max_errors max_fail_percentage",
     "budget_usd": "budget cost max_cost max_budget max_budget_usd cost_limit",
     # What surrounds it.
     "env": "environment envs vars variables env_vars",
