@@ -118,9 +118,9 @@ def traced(folder: Path, items: int, queue_seconds: int) -> Trace:
 @pytest.mark.parametrize("items", [60, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("queue_seconds", "most"), [(0, MOST), (60, MOST_IN_QUEUES)], ids=["by itself", "in queues"])
 def test_a_plain_item_asks_no_more_of_the_kernel_than_it_did(
-    items: int, queue_seconds: int, most: dict[str, float], tmp_path: Path
+    items: int, queue_seconds: int, most: dict[str, float], disk_path: Path
 ) -> None:
-    trace = traced(tmp_path, items, queue_seconds)
+    trace = traced(disk_path, items, queue_seconds)
     calls = {
         "calls of the supervisor": trace.calls(trace.supervisor),
         "calls of its syncer": trace.calls(*trace.syncers),
@@ -130,7 +130,7 @@ def test_a_plain_item_asks_no_more_of_the_kernel_than_it_did(
     counts = {
         **{name: each.total() for name, each in calls.items()},
         "calls of both threads at their locks": at_locks,
-        "bytes written": trace.bytes_of(trace.supervisor, trace.worker) - NAMES_OF_THE_FOLDER * len(str(tmp_path)) * trace.items,
+        "bytes written": trace.bytes_of(trace.supervisor, trace.worker) - NAMES_OF_THE_FOLDER * len(str(disk_path)) * trace.items,
     }
     found = {name: count / trace.items for name, count in counts.items()}
     over = {name: f"{found[name]:.2f}, at most {bound}" for name, bound in most.items() if found[name] > bound}
