@@ -21,7 +21,7 @@ from orchestrator.jobsfile.load import user_config
 from orchestrator.jobsfile.model import JobsFile
 from orchestrator.runs.locking import lock_run, require_descriptors
 from orchestrator.runs.run_requests import DEFAULT_OPTIONS
-from orchestrator.store.durable_file import unwritable, write_durably
+from orchestrator.store.durable_file import unwritable, write_for_next_sync
 from orchestrator.store.item_list import write_item_list
 from orchestrator.store.kept_files import encode_kept
 from orchestrator.store.records import RunHeader
@@ -89,10 +89,10 @@ def _write_files(run_dir: RunDir, new: NewRun) -> dict[str, int | None]:
     path = user_config()
     config = read_named(path) if path is not None else None
     if config is not None:
-        write_durably(run_dir.config_toml, config)
+        write_for_next_sync(run_dir.config_toml, config)
     kept = encode_kept(new.jobs_file.kept) if new.jobs_file.kept is not None else None
     if kept is not None:
-        write_durably(run_dir.kept_files(0), kept)
+        write_for_next_sync(run_dir.kept_files(0), kept)
     if new.lines is not None:
         write_item_list(run_dir.items("each", 0), new.lines)
     if new.capsule is not None:

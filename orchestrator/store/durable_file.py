@@ -64,16 +64,26 @@ def write_durably(path: Path, data: bytes | Iterable[bytes]) -> None:
         pass
 
 
-def write_in_parts(path: Path, chunks: Iterable[bytes]) -> Iterator[None]:
-    """As `write_durably`, which it has done when it ends: a chunk at a time. One that is closed before leaves the old content."""
+def write_for_next_sync(path: Path, data: bytes) -> None:
+    """As `write_durably`, but that its name survives power loss with the next sync of its folder, which the caller owes."""
+    for _ in write_in_parts(path, [data], is_name_synced=False):
+        pass
+
+
+def write_in_parts(path: Path, chunks: Iterable[bytes], *, is_name_synced: bool = True) -> Iterator[None]:
+    """As `write_durably`, which it has done when it ends: a chunk at a time. One that is closed before leaves the old content.
+
+    `is_name_synced`: else as `write_for_next_sync`.
+    """
     temporary = temporary_path(path)
     try:
         yield from _write_temporary(path, temporary, chunks)
         try:
             os.rename(temporary, path)
             fault_point("file.renamed")
-            sync_folder(path.parent)
-            fault_point("file.folder_synced")
+            if is_name_synced:
+                sync_folder(path.parent)
+                fault_point("file.folder_synced")
         except OSError as error:
             # Renamed or not: whichever content stands there is whole.
             raise unwritable(path, error) from error

@@ -17,7 +17,7 @@ import msgspec
 
 from orchestrator.errors import StateRefusedError, StateUnwritableError
 from orchestrator.store.checkpoint_writer import CheckpointWriter
-from orchestrator.store.durable_file import temporary_path, unwritable, write_durably
+from orchestrator.store.durable_file import temporary_path, unwritable, write_durably, write_for_next_sync
 from orchestrator.store.journal import Journal, JournalRead
 from orchestrator.store.load import LoadedRun, load_run
 from orchestrator.store.places import JOURNAL, Sources
@@ -67,16 +67,19 @@ class RunStore:
         check_unborn(run_dir)
         # The checkpoint comes last, for it makes the directory a run: a kill before it leaves no run that lacks something.
         text = jobs_text.encode()
-        write_durably(run_dir.jobs_toml(0), text)
+        # Its name becomes durable with the journal's, in the same folder.
+        write_for_next_sync(run_dir.jobs_toml(0), text)
         header = msgspec.structs.replace(header, jobs_crc=crc32(text))
         Journal.create(run_dir.journal(1), 1, header.run_id).close()
         empty = SourceFile(run_dir.journal(1))
         write_durably(run_dir.checkpoint, CheckpointWriter(RunHistory(header, 1, Sources(empty, empty)), 1).chunks())
-        return cls.open(run_dir, lock)
+        return cls.open(run_dir, lock, is_new=True)
 
     @classmethod
-    def open(cls, run_dir: RunDir, lock: SupervisorLock | None = None) -> RunStore:
+    def open(cls, run_dir: RunDir, lock: SupervisorLock | None = None, *, is_new: bool = False) -> RunStore:
         """Go on with a run. A torn tail of its journal is set aside and cut. `lock`: this process's, looked after at each group.
+
+        `is_new`: `create` has just written it all durably, so nobody has left anything.
 
         Raises StateRefusedError (damaged, newer: untouched), RunHeldError, StateUnwritableError, FileNotFoundError (no such run).
         """
@@ -87,7 +90,8 @@ class RunStore:
             # The tail is copied durably before it is cut: it may be what somebody needs to find out what happened.
             if loaded.journal.torn:
                 cut_tail = _set_torn_tail_aside(run_dir, generation, loaded.journal)
-            _remove_leavings(run_dir, generation)
+            if not is_new:
+                _remove_leavings(run_dir, generation)
             return cls(run_dir, loaded, journal, lock, cut_tail)
         except BaseException:
             journal.close()

@@ -52,8 +52,11 @@ class Recorder:
         """An item that others may depend on ended with a record added in this turn."""
         self._ended.append(item)
 
-    def commit(self) -> None:
-        """Write the group, then act. Raises StateUnwritableError; the actions are then not done."""
+    def commit(self, *, is_synced_next: bool = False) -> None:
+        """Write the group, then act. Raises StateUnwritableError; the actions are then not done.
+
+        `is_synced_next`: the caller makes it durable right away, and the thread need not.
+        """
         # An action may add records of its own (an attempt that cannot be sent): they are one more group.
         while self._records or self._actions:
             has_records = bool(self._records)
@@ -73,7 +76,7 @@ class Recorder:
                 action()
                 fault_point("supervisor.acted")
             # Behind the sends: the thread that is woken by this would take the interpreter from them.
-            if has_records:
+            if has_records and not is_synced_next:
                 self._store.request_sync(is_awaited=bool(self._awaiting))
 
     def catch_up(self) -> None:
@@ -83,17 +86,17 @@ class Recorder:
 
     def make_durable(self) -> None:
         """Commit, and wait until what was added so far survives power loss. What is written does not grow with the run."""
-        self.commit()
+        self.commit(is_synced_next=True)
         self._store.make_durable()
 
     def take_checkpoint(self) -> None:
         """Commit, and make everything durable in a new generation."""
-        self.commit()
+        self.commit(is_synced_next=True)
         self._store.take_checkpoint()
 
     def end_session(self) -> None:
         """Commit, and make everything durable for the time in which nobody supervises the run."""
-        self.commit()
+        self.commit(is_synced_next=True)
         self._store.end_session()
 
     def durable(self) -> tuple[ItemRef, ...]:

@@ -33,8 +33,8 @@ MOST_IN_QUEUES = {
 NAMES_OF_THE_FOLDER = 8
 """So often what is written for an item names the folder of the jobs file, or one below it."""
 
-MOST_SYNCS_OF_THE_REST = 18
-"""Of the supervisor's main thread, at the start and at the end of a run: 17 when this was written, and a tenth more."""
+MOST_SYNCS_OF_THE_REST = 15
+"""Of the supervisor's main thread, at the start and at the end of a run: 14 when this was written, and one more."""
 
 WHAT_TO_DO = """
 A call costs an item up to some microseconds. What all items of a job have in common is to be asked once, and what few items need,
