@@ -85,7 +85,7 @@ def plain_call(words: Sequence[str]) -> Callable[[Invocation], int] | None:
 
         match words[0]:
             case "run":
-                import_together("run", ["orchestrator.cli.running"])
+                import_together("run", ["orchestrator.cli.running", "orchestrator.views.plain_lines", "orchestrator.store.home"])
                 from orchestrator.cli.running import run
 
                 return run(invocation, **given)
