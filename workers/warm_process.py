@@ -31,11 +31,12 @@ _LONGEST_WAIT_MS = 20_000
 
 
 class _WarmProcess:
-    """The end of its socket that asks. `has_served`: it has made a worker already."""
+    """The end of its socket that asks. `has_served`: it has made a worker already. `is_ending`: it makes no more."""
 
     def __init__(self, pid: int, connection: socket.socket) -> None:
         self.owner = os.getpid()
         self.has_served = False
+        self.is_ending = False
         self._pid = pid
         self._connection = connection
 
@@ -63,6 +64,12 @@ class _WarmProcess:
             raise OSError(error, os.strerror(error))
         self.has_served = True
         return int(pid)
+
+    def end(self) -> None:
+        """Have it end, without waiting for it."""
+        self.is_ending = True
+        with suppress(OSError):  # it is gone
+            self._connection.shutdown(socket.SHUT_RDWR)
 
     def let_go(self) -> None:
         """End it. The workers that it has made go on."""
@@ -117,7 +124,7 @@ def fork_worker(argv: Sequence[str], environment: dict[bytes, bytes], descriptor
     global _is_refused
     request = encode_message(Request([os.fsencode(word) for word in argv], _shown(environment)))
     with _lock:
-        if _current and _current[0].owner != os.getpid():
+        if _current and (_current[0].is_ending or _current[0].owner != os.getpid()):
             _current.pop().let_go()
         # One that has died is made anew once.
         for _ in range(2):
@@ -131,6 +138,13 @@ def fork_worker(argv: Sequence[str], environment: dict[bytes, bytes], descriptor
             died.let_go()
             _is_refused = not died.has_served
     return None
+
+
+def end_warm_process() -> None:
+    """Have the warm process end, if there is one. It is still to be let go of."""
+    with _lock:
+        if _current and _current[0].owner == os.getpid():
+            _current[0].end()
 
 
 def let_go_of_warm_process() -> None:

@@ -185,5 +185,8 @@ class Engine(Protocol):
     def look_at_workers(self, now: float) -> list[EngineEvent]:
         """What no descriptor tells, where the system has none for it; nothing before `next_look`."""
 
+    def let_idle_go(self) -> None:
+        """Nothing is started any more: what is idle ends meanwhile, so that `close` need not wait for it."""
+
     def close(self) -> None:
         """Let go of all: what can go on without us goes on and leaves its outcome on disk, for `resume`."""

@@ -133,6 +133,9 @@ class InlineEngine:
         """See `Engine`."""
         return self._taken_over.look_at_workers(now)
 
+    def let_idle_go(self) -> None:
+        """See `Engine`. The thread ends at once when it is let go."""
+
     def close(self) -> None:
         """End what runs: it does not outlive this process. Its outcome stays in the log, for the resume. Put the handler back,
         and all else that an attempt changes in this process.

@@ -39,6 +39,7 @@ from orchestrator.engines.worker_ends import end_in_words, lines_of, never_sent,
 from orchestrator.store.durable_file import unwritable
 from orchestrator.store.records import WorkerStarted
 from orchestrator.store.run_dir import RunDir
+from orchestrator.system.hosted_runs import is_only_run
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers import channel
 from orchestrator.workers.byte_text import encode_message, message_decoder
@@ -48,6 +49,7 @@ from orchestrator.workers.launch import start_worker
 from orchestrator.workers.processes.identity import boot_id, start_ticks
 from orchestrator.workers.processes.spawn import SHORTAGES
 from orchestrator.workers.protocol import AttemptClass, End, Ended, EndReason, MoreStarts, Recall, Start, Starts, Told
+from orchestrator.workers.warm_process import end_warm_process
 
 GOODBYE_SECONDS = 2.0
 """How long `close` waits for idle workers to be gone, so that nothing of a finished run is seen afterwards."""
@@ -92,6 +94,8 @@ class LocalEngine:
         """What `sources` told last, as long as it is so."""
         self._descriptors_due = 0.0
         """When it is to be seen again whether descriptors are left for a start (monotonic seconds)."""
+        self._leaving: list[int] = []
+        """The pids of workers that were let go and are not reaped."""
         self._died_idle: dict[int, str] = {}
         """By number the workers that died while nothing was sent to them, and how, in words."""
 
@@ -231,16 +235,25 @@ class LocalEngine:
         """See `Engine`."""
         return [*self._taken_over.look_at_workers(now), *self._deadlines.look(now)]
 
+    def let_idle_go(self) -> None:
+        """See `Engine`."""
+        for worker in [each for each in self._by_slot.values() if not each.given]:
+            self._forget(worker)
+            self._leaving.append(worker.process.pid)
+        # No other run of this process may need it.
+        if is_only_run():
+            end_warm_process()
+
     def close(self) -> None:
         """Let all workers go. Idle ones are gone when this returns, the others when their attempt has ended."""
+        self.let_idle_go()
         for worker in self._by_slot.values():
             worker.connection.close()
+            reap_later(worker.process.pid)
         deadline = time.monotonic() + GOODBYE_SECONDS
-        for worker in self._by_slot.values():
-            if not worker.given:
-                reap_by(worker.process.pid, deadline)
-            else:
-                reap_later(worker.process.pid)
+        for pid in self._leaving:
+            reap_by(pid, deadline)
+        self._leaving.clear()
         self._by_slot.clear()
         self._by_fileno.clear()
         self._sources = None

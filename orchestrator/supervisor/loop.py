@@ -102,6 +102,8 @@ class Loop:
             self._is_cancel_asked = self._is_cancel_asked and bool(run.events)
             if self._finish is not None and not run.events:
                 parts.gates.leave()
+                # They end while the last records are made durable.
+                parts.engine.let_idle_go()
                 return parts.run_end.record(self._finish, parts.ends.job_ids, ended)
             if run.store.wants_checkpoint:
                 run.recorder.take_checkpoint()

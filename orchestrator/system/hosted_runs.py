@@ -37,6 +37,12 @@ def hosting(*, is_inline: bool) -> Iterator[None]:
                 let_go_of_warm_process()
 
 
+def is_only_run() -> bool:
+    """Whether no other run goes on in this process beside the one that asks."""
+    with _lock:
+        return len(_hosted) == 1
+
+
 def check_hosting(*, is_inline: bool) -> None:
     """Raise what `hosting` would raise: to be asked before a run is made that could not begin."""
     if is_inline and threading.current_thread() is not threading.main_thread():

@@ -381,6 +381,9 @@ class MemoryEngine:
         """Nothing that the descriptor does not tell."""
         return []
 
+    def let_idle_go(self) -> None:
+        """No worker here is idle: each is as long as its attempt."""
+
     def close(self) -> None:
         """What runs goes on in the world."""
         assert not self.is_closed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,12 @@ def lock(path: Path) -> int:
     fd = try_lock(path)
     assert fd is not None
     return fd
+
+
+def has_ended(pid: int) -> bool:
+    """Whether it ends at once: it is not reaped."""
+    with open(os.pidfd_open(pid)) as ended:
+        return bool(select.select([ended], [], [], 10)[0])
 
 
 def until_written(path: Path) -> None:
@@ -106,6 +113,17 @@ def test_a_worker_is_told_once_and_serves_one_attempt_after_the_other(driver: En
         attempt = driver.begin("true")
         assert attempt.start.worker == first.number
         driver.until_over()
+
+
+def test_what_is_idle_ends_before_it_is_waited_for_and_what_runs_goes_on(driver: EngineDriver) -> None:
+    idle = driver.engine.prepare(1).record
+    attempt = driver.begin(*LONG)
+    assert isinstance(driver.worker, WorkerStarted)
+    driver.engine.let_idle_go()
+    assert idle is not None
+    assert has_ended(idle.pid)
+    driver.engine.end(attempt, EndReason.CANCEL, 0.0)
+    driver.until_over()
 
 
 @ANY_ENGINE

@@ -83,6 +83,15 @@ def test_a_worker_needs_the_warm_process_no_more_and_the_next_one_gets_another(m
         os.waitpid(gone, os.WNOHANG)
 
 
+def test_one_that_was_asked_to_end_before_it_made_a_worker_is_replaced(make_worker: MakeWorker) -> None:
+    warm_process._current.append(warm_process._started())
+    gone = warm_pid()
+    warm_process.end_warm_process()
+    os.waitid(os.P_PID, gone, os.WEXITED | os.WNOWAIT)
+    assert make_worker().run("true").exit_code == 0
+    assert warm_pid() != gone
+
+
 def test_a_warm_process_that_does_not_answer_is_killed(make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     # One that works has let go of the socket of the warm process, whose end tells that this is gone.
     assert make_worker().run("true").exit_code == 0
