@@ -22,7 +22,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(TESTERS) -m "not slow and not agents"
 
 test-slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(TESTERS) -m "slow or hypothesis" --hypothesis-profile=thorough
+	$(BIN)/python -m pytest -n $(TESTERS) -m "slow or hypothesis" --hypothesis-profile=thorough -o faulthandler_timeout=3000
 
 # Against a model server on the loopback, in a network of its own where that is permitted. The CLIs are npm packages.
 test-agents: $(VENV)/.installed-dev

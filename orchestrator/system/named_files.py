@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import select
 import stat
 import time
@@ -21,15 +22,15 @@ from typing import BinaryIO
 LARGEST_BYTES = 256 << 20
 """Of a file that is read whole, of what comes through a pipe, and of a line."""
 _BLOCK_BYTES = 1 << 16
-_MEANT = ("/dev/", "/proc/")
-"""How paths begin of what is no file."""
+_MEANT = re.compile(r"/dev/(?!shm/)|/proc/")
+"""How paths begin of what is no file: below /dev/shm lie ordinary folders, in memory."""
 _PATIENCE_SECONDS = 2.0
 """For all of a pipe that has a name of its own."""
 
 
 def open_named(path: str | os.PathLike[str]) -> BinaryIO:
     """The file at `path`, open for reading from its beginning. Raises OSError, whose `strerror` is for the user."""
-    is_meant = os.fspath(path).startswith(_MEANT)
+    is_meant = _MEANT.match(os.fspath(path)) is not None
     # Not to wait for the other end of a pipe.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
