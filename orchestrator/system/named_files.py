@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 import select
 import stat
 import time
@@ -22,15 +21,17 @@ from typing import BinaryIO
 LARGEST_BYTES = 256 << 20
 """Of a file that is read whole, of what comes through a pipe, and of a line."""
 _BLOCK_BYTES = 1 << 16
-_MEANT = re.compile(r"/dev/(?!shm/)|/proc/")
-"""How paths begin of what is no file: below /dev/shm lie ordinary folders, in memory."""
+_DEVICES = ("/dev/", "/proc/")
+"""How paths begin of what is no file."""
+_IN_MEMORY = "/dev/shm/"
+"""Below it lie ordinary folders."""
 _PATIENCE_SECONDS = 2.0
 """For all of a pipe that has a name of its own."""
 
 
 def open_named(path: str | os.PathLike[str]) -> BinaryIO:
     """The file at `path`, open for reading from its beginning. Raises OSError, whose `strerror` is for the user."""
-    is_meant = _MEANT.match(os.fspath(path)) is not None
+    is_meant = is_of_devices(os.fspath(path))
     # Not to wait for the other end of a pipe.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -59,6 +60,11 @@ def read_named(path: str | os.PathLike[str]) -> bytes:
             if len(data) > LARGEST_BYTES:
                 raise _too_large(path)
     return bytes(data)
+
+
+def is_of_devices(path: str) -> bool:
+    """Whether `path` says by itself that it is no file."""
+    return path.startswith(_DEVICES) and not path.startswith(_IN_MEMORY)
 
 
 def _all_of_pipe(fd: int, path: str | os.PathLike[str], give_up_at: float | None) -> bytes:

@@ -61,7 +61,7 @@ def test_a_pipe_or_a_terminal_in_the_place_of_a_file_is_not_waited_for(tmp_path:
                 read_named(tmp_path / name)
         # By its own path it is meant.
         open_named(os.ttyname(ends[-1])).close()
-        assert not named_files._MEANT.match("/dev/shm/pipe"), "below it lie ordinary folders"
+        assert not named_files.is_of_devices("/dev/shm/pipe"), "below it lie ordinary folders"
     finally:
         for end in ends:
             os.close(end)
