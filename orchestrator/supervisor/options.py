@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +13,7 @@ from orchestrator.shared.nesting.ancestors import Nesting
 from orchestrator.store.records import RunEnded
 from orchestrator.store.settings_records import RunOptions
 from orchestrator.supervisor.gates import Asker
+from orchestrator.system.processors import usable_processors
 from orchestrator.system.stop_signals import SIGNALS, StopSources
 
 if TYPE_CHECKING:
@@ -57,16 +57,9 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
         return self.asker if self.nesting is None else None
 
 
-def default_slots() -> int:
-    """The CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def slots_of_run(options: RunOptions, jobs_file: JobsFile) -> int:
     """How many items run at once; 0: inline."""
-    return next(each for each in (options.slots, jobs_file.run.slots, default_slots()) if each is not None)
+    return next(each for each in (options.slots, jobs_file.run.slots, usable_processors()) if each is not None)
 
 
 def slots_as_seen(reader: RunReader) -> int:

@@ -40,7 +40,7 @@ from orchestrator.supervisor.inbox import Inbox, Source
 from orchestrator.supervisor.joiners import Joiners
 from orchestrator.supervisor.judgements import Judgements
 from orchestrator.supervisor.lists import ItemLists
-from orchestrator.supervisor.options import SessionOptions, default_slots
+from orchestrator.supervisor.options import SessionOptions
 from orchestrator.supervisor.paces import Paces
 from orchestrator.supervisor.requests import Requests
 from orchestrator.supervisor.resources import MissingResources, Resources
@@ -50,6 +50,7 @@ from orchestrator.supervisor.run_end import RunEnd
 from orchestrator.supervisor.settlements import Settlements
 from orchestrator.supervisor.stops import Stops
 from orchestrator.supervisor.waits_of_run import WaitsOfRun
+from orchestrator.system.processors import usable_processors
 from orchestrator.system.stop_signals import SignalInbox
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Parts:
         self.starts = AttemptStarts(run, preparation, admission, self.flights, self.settlements)
         opened.callback(self.starts.close)
         means = Means(children, preparer, agent_ends, loops)
-        self.judgements = Judgements(max(2, default_slots()))
+        self.judgements = Judgements(max(2, usable_processors()))
         opened.callback(self.judgements.close)
         self.ends = AttemptEnds(run, means, self.settlements, self.limits, self.flights, self.judgements)
         self.paces = Paces(run, self.flights, self.engine.most_queued, is_alone=options.nesting is None)

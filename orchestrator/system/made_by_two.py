@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
+from orchestrator.system.processors import usable_processors
+
 _PIPE_BYTES = 1 << 20
 """A part that fits lets the child begin with its next one while this process is at its own."""
 _LENGTH_BYTES = 8
@@ -22,7 +24,7 @@ _LENGTH_BYTES = 8
 
 def may_be_two() -> bool:
     """Whether a second process is of use, and safe: a fork takes no other thread along, and each lock that one holds."""
-    return len(os.sched_getaffinity(0)) > 1 and threading.active_count() == 1
+    return usable_processors() > 1 and threading.active_count() == 1
 
 
 def made_by_two(make: Callable[[int], Iterable[bytes]], count: int) -> Generator[bytes]:
@@ -31,8 +33,10 @@ def made_by_two(make: Callable[[int], Iterable[bytes]], count: int) -> Generator
     To be closed if not all is taken: then nothing of the child is left.
     """
     reading, writing = os.pipe()
-    with suppress(OSError):
-        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    # Only Linux lets one ask for the size; elsewhere the child waits sooner.
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     with open(reading, "rb") as of_child:
         try:
             pid: int | None = os.fork()
