@@ -81,7 +81,7 @@ def command(
     came_to = land_items(reader, chosen, how, tell_note, _say_nothing if as_json else _print)
     conflicts = [each for each in came_to.items if each.status == "conflict"]
     if conflicts:
-        _tell_what_to_do(reader.run_dir.run_id, conflicts)
+        _tell_what_to_do(reader, conflicts)
     if came_to.removed:
         tell_note(f"all of these is landed, so they are removed, and their worktrees: {first_in_words(came_to.removed)}")
     if as_json:
@@ -107,14 +107,17 @@ def _print(landed: Landed) -> None:
     write_lines(f"  {line.expandtabs()}" for line in said)
 
 
-def _tell_what_to_do(run_id: str, conflicts: list[Landed]) -> None:
+def _tell_what_to_do(reader: RunReader, conflicts: list[Landed]) -> None:
     """After conflicts one paragraph, for the first of them as for all."""
-    first, item = conflicts[0], shell_word(conflicts[0].item)
+    first, item, run_id = conflicts[0], shell_word(conflicts[0].item), reader.run_dir.run_id
     brings = f"git merge {shell_word(first.branch)}" if first.branch else f"orchestrate diff {run_id} {item} --raw | git apply -3"
+    # A command does the same once more; its merge would only conflict as this one did.
+    is_agents = first.branch is not None and reader.job(first.item.partition(":")[0]).is_agent
+    by_agent = f". Or have its agent do so, in its session: orchestrate retry {run_id} {item} --rebase" if is_agents else ""
     tell_note(
         f"{item} changes lines that have changed since it began. Bring it by hand: {brings}; mend the files that git names, then"
         f" git add and git commit. orchestrate land {run_id} goes on with what is left, and knows what has landed. To take the"
-        f" other side, leave the item out: its branch and its patch stay"
+        f" other side, leave the item out: its branch and its patch stay{by_agent}"
     )
 
 

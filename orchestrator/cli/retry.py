@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 @click.option(
     "--failed", is_flag=True, help="Of these items (default: of all) only those that failed, and none that was cancelled."
 )
+@click.option(
+    "--rebase", is_flag=True, help="Merge what is checked out now into the item's branch first; its work counts from there."
+)
 @click.option("--edit", is_flag=True, help="Edit the prompt, from now on, in your editor. The agent begins a new session.")
 @bounds_options
 @view_options
@@ -45,6 +48,7 @@ def command(
     model: str | None,
     prompt: str | None,
     failed: bool,
+    rebase: bool,
     edit: bool,
     slots: int | None,
     keep_going: bool,
@@ -69,7 +73,13 @@ def command(
     if edit and prompt is not None:
         raise UserError("--edit and --prompt cannot both be given", "--edit shows the prompt that there is")
     check_change(reader, chosen, feedback, model, prompt)
-    asked = RetryRequest.of(chosen, (feedback or "").strip(), model, _edited(reader, chosen) if edit else prompt)
+    told, onto = (feedback or "").strip(), None
+    if rebase:
+        from orchestrator.runs.new_base import feedback_on, new_base
+
+        onto = new_base(reader, chosen)
+        told = feedback_on(onto, told)
+    asked = RetryRequest.of(chosen, told, model, _edited(reader, chosen) if edit else prompt, onto)
     run_dir = reader.run_dir
     if (reply := ask_for_retry(run_dir, asked)) is not None:
         return say(reply)

@@ -95,7 +95,7 @@ class GoOn(msgspec.Struct, frozen=True, tag="go_on"):
 class RetryRequest(msgspec.Struct, frozen=True, tag="retry", omit_defaults=True):
     """Run these items, each (job id, index), and in `ranges`, one more time.
 
-    `feedback`, `model` and `prompt` as in `records.RetryAsked`.
+    `feedback`, `model`, `prompt` and `onto` as in `records.RetryAsked`.
     """
 
     items: list[tuple[str, int]]
@@ -103,14 +103,20 @@ class RetryRequest(msgspec.Struct, frozen=True, tag="retry", omit_defaults=True)
     model: str | None = None
     prompt: str | None = None
     ranges: Ranges = {}
+    onto: str | None = None
 
     @classmethod
     def of(
-        cls, items: Sequence[tuple[str, int]], feedback: str = "", model: str | None = None, prompt: str | None = None
+        cls,
+        items: Sequence[tuple[str, int]],
+        feedback: str = "",
+        model: str | None = None,
+        prompt: str | None = None,
+        onto: str | None = None,
     ) -> RetryRequest:
         """For these items, however many."""
         named = NamedItems.of(items)
-        return cls(named.items, feedback, model, prompt, named.ranges)
+        return cls(named.items, feedback, model, prompt, named.ranges, onto)
 
     @property
     def all_items(self) -> list[tuple[str, int]]:

@@ -266,7 +266,8 @@ class RetryAsked(msgspec.Struct, frozen=True, tag="retry", kw_only=True, omit_de
 
     It holds for all later attempts, until the next time that is asked for: `feedback` is what its agent is told, `model` and
     `prompt` take the place of the job's own. The next time takes them over, unless it names others. `is_prompt_kept`: an attempt
-    has begun with the prompt, so its session may go on; else it begins one of its own.
+    has begun with the prompt, so its session may go on; else it begins one of its own. `onto`: the commit that its branch gets
+    and its work counts from (`--rebase`); it stays until another is named, for the branch may not have it yet.
     """
 
     job: str
@@ -276,6 +277,7 @@ class RetryAsked(msgspec.Struct, frozen=True, tag="retry", kw_only=True, omit_de
     model: str | None = None
     prompt: str | None = None
     is_prompt_kept: bool = False
+    onto: str | None = None
 
     @property
     def change(self) -> tuple[str, str | None, str | None]:

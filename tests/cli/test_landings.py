@@ -101,6 +101,37 @@ def test_a_worktree_goes_once_all_of_it_is_landed_and_never_before(runs: Reposit
     runs.said("retry", "r", "port:0")
 
 
+def test_an_agent_merges_what_its_landing_conflicted_with_and_then_its_work_lands(runs: RepositoryRuns) -> None:
+    runs.run(
+        """
+        [jobs.port]
+        agent = "demo"
+        prompt = "write sub/a.txt: the agent's"
+        workspace = "worktree"
+        [jobs.look]
+        for_each = { job = "port" }
+        command = ["true"]
+        [jobs.tell]
+        needs = ["port"]
+        command = ["true"]
+        """
+    )
+    runs.repository.write("sub/a.txt", "mine\n")
+    mine = runs.repository.commit("mine")
+    assert runs.land(exit_code=1) == {"conflicts": ["port"]}
+    said = runs.run_cli("land", "r", cwd=runs.repository.path).stderr
+    assert "in its session: orchestrate retry r port --rebase" in " ".join(said.split())
+    assert "tell works in no worktree" in runs.said("retry", "r", "tell", "--rebase", exit_code=2)
+    assert "look:0 goes on from the branch of port" in runs.said("retry", "r", "look", "--rebase", exit_code=2)
+    session = runs.results()["port"]["session_id"]
+    runs.said("retry", "r", "port", "--rebase", "-m", "write sub/a.txt: both")
+    assert runs.results()["port"]["session_id"] == session
+    assert runs.said("diff", "r", "port").count("mine") == 1
+    assert runs.repository.head() == mine
+    assert runs.land() == {"landed": ["port"]}
+    assert (runs.repository.path / "sub/a.txt").read_text() == "both\n"
+
+
 def test_a_program_lands_what_items_did_and_is_told_what_did_not(runs: RepositoryRuns) -> None:
     runs.run(PORT)
     run = Run("r")

@@ -152,5 +152,9 @@ class WorkspaceTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """Git's glob patterns, from the top, of what an agent leaves in a workspace and that is no work: no part of the patch."""
     left_out: list[str] = []
     """Absolute paths that a copy leaves out: the state folder, where it lies inside of what is copied."""
+    onto: str | None = None
+    """The commit that the branch of a worktree is to have, and its work to count from, before the attempt (`retry --rebase`)."""
+    resolves_conflicts: bool = False
+    """Whether what runs there is an agent, and so resolves what conflicts in that."""
     settings_path: str = ""
     """The file (absolute) in which the run keeps settings of the repository as they were at first; empty: they are not kept."""

@@ -27,6 +27,8 @@ class WorkspaceRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     is_ready: bool = False
     is_ours: bool = False
     included: list[str] = []
+    merging: bool = False
+    """Of a worktree: git merges a new base into its branch just now, and nothing else in it is uncommitted (`new_base.py`)."""
     keep_until: float | None = None
     """Seconds since the epoch; None: as long as the run."""
     boot_id: str = ""

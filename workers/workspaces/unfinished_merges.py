@@ -21,13 +21,17 @@ _BOTH_SIDES = {"2", "3"}
 
 def refuse_unfinished_merge(worktree: Pinned) -> None:
     """Raises GitFailed, with the files that are in conflict, if there are any in the worktree."""
+    if names := unresolved_files(worktree):
+        raise GitFailed(f"a merge was begun in the workspace and is not finished; in conflict: {first_in_words(names)}")
+
+
+def unresolved_files(worktree: Pinned) -> list[str]:
+    """The files of the worktree that are in conflict still. Raises GitFailed."""
     stages: dict[str, set[str]] = {}
     for told in filter(None, git(worktree, "ls-files", "--unmerged", "-z").split("\0")):
         about, _, name = told.partition("\t")
         stages.setdefault(name, set()).add(about.split()[2])
-    names = [name for name, sides in stages.items() if not _is_resolved(os.path.join(worktree.folder, name), sides)]
-    if names:
-        raise GitFailed(f"a merge was begun in the workspace and is not finished; in conflict: {first_in_words(names)}")
+    return [name for name, sides in stages.items() if not _is_resolved(os.path.join(worktree.folder, name), sides)]
 
 
 def _is_resolved(path: str, sides: set[str]) -> bool:

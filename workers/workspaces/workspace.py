@@ -69,6 +69,7 @@ class Workspace:
             record = read_record(task.path)
             if record is not None and record.is_ready and os.path.isdir(task.path):
                 self._go_on(record)
+                self._merge_new_base(record)
                 return AttemptEnd(AttemptClass.OK)
             self._record = Maker(task, self._env, self._notes).make(record)
         except GitFailed as failed:
@@ -84,6 +85,7 @@ class Workspace:
                 return end._replace(message=f"setup: {end.message}")
         try:
             self._call_ready(self._record)
+            self._merge_new_base(self._record)
         except GitFailed as failed:
             raise CannotStart(f"workspace: {failed}") from failed
         return AttemptEnd(AttemptClass.OK)
@@ -149,6 +151,23 @@ class Workspace:
             record.boot_id = boot_id()
             write_record(path, record)
 
+    def _merge_new_base(self, record: WorkspaceRecord) -> None:
+        """Have the branch on the new base that was asked for, unless it is. Raises GitFailed, OSError."""
+        task = self._task
+        if task.onto is None or record.kind != "worktree" or (place := self._pin(record)) is None:
+            return
+        # Few items are asked for so.
+        from .new_base import merge_onto
+
+        try:
+            merge_onto(place, record, task)
+        except GitFailed as failed:
+            if not failed.was_killed:
+                raise
+            # Somebody killed git, which says nothing of the item.
+            mend_worktree(place, record)
+            merge_onto(place, record, task)
+
     def _pin(self, record: WorkspaceRecord) -> Pinned | None:
         """Where git works for the workspace just now; None: nothing of git's is there. Raises GitFailed, OSError."""
         self._place = None
@@ -181,9 +200,14 @@ class Workspace:
         inner: list[str] = []
         place = self._pin(record)
         if place is not None and record.kind == "worktree":
-            base = task.since or record.base
             now, branch, note, inner = commit_all(place, record, task.message, task.litter)
             notes += [note] if note else []
+            if task.onto is not None:
+                # Its agent has resolved what conflicted.
+                from .new_base import take_new_base
+
+                take_new_base(place, record, task)
+            base = task.since or record.base
         elif place is not None:
             now, inner = snapshot_of(place, record.base, task.litter)
         # Work in an inner repository is in no patch: it keeps the workspace from being removed.

@@ -122,7 +122,9 @@ def commit_all(worktree: Pinned, record: WorkspaceRecord, message: str, litter: 
     if litter:
         # Back to how it was: what the repository itself has of such a name stays in it.
         git(worktree, "reset", "--quiet", "--", *(f":(top,glob){pattern}" for pattern in litter))
-    if asked(worktree, "diff", "--cached", "--quiet", "--no-ext-diff", "--ignore-submodules=none") is None:
+    # A merge is committed even where it was resolved to what the branch had: else what it merges would conflict again.
+    is_changed = asked(worktree, "diff", "--cached", "--quiet", "--no-ext-diff", "--ignore-submodules=none") is None
+    if is_changed or os.path.lexists(os.path.join(worktree.git_dir, "MERGE_HEAD")):
         fault_point("worker.workspace.committing")
         author = identity(worktree)
         git(worktree, "commit", "--quiet", "--no-verify", "--file=-", env=author, given=bytes_of_text(message))

@@ -40,6 +40,7 @@ class Workspaces:
             return shared if artifacts else None
         name, commit, since = self._which(job, index, attempt)
         wanted = _word(job, "base", context) if settings.base is not None else None
+        retry = self._records.history.jobs[job.id].retries.get(index)
         return Workplace(
             kind=settings.kind,
             name=name,
@@ -49,6 +50,7 @@ class Workspaces:
             wanted_base=wanted,
             branch=self._branch(job, index, name, context),
             since=since,
+            onto=retry.onto if retry is not None else None,
             include=settings.include,
             setup=rendered_text(settings.setup, context, "workspace.setup") if settings.setup is not None else None,
             artifacts=artifacts,
@@ -71,6 +73,8 @@ class Workspaces:
             base=place.base,
             branch=place.branch,
             since=place.since,
+            onto=place.onto,
+            resolves_conflicts=place.onto is not None and prepared.agent is not None,
             include_from=self._folder,
             include=list(place.include),
             setup=place.setup,

@@ -45,6 +45,7 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     wanted_base: str | None = None
     branch: str = ""
     since: str | None = None
+    onto: str | None = None
     include: tuple[str, ...] = ()
     setup: str | None = None
     artifacts: tuple[str, ...] = ()
