@@ -31,3 +31,9 @@ def test_the_first_page_leads_to_every_topic() -> None:
 
 def test_the_first_page_stays_one_page() -> None:
     assert len(PAGES[0].read_text("utf-8").splitlines()) <= 100
+
+
+def test_the_changelog_says_nothing_twice() -> None:
+    """Changes that are made side by side are merged by keeping the lines of both."""
+    lines = [line for line in (ROOT / "CHANGELOG.md").read_text("utf-8").splitlines() if len(line) > 20]
+    assert [line for line in lines if lines.count(line) > 1] == []
