@@ -53,7 +53,7 @@ def attempt_ended(state: RunState, end: AttemptEnded, now: float, decisions: lis
         let_wait(state, job, index, ended, held_by=held_by)
         decisions.append(Settle(end.item, ended))
     else:
-        settle_item(state, job, index, ended, decisions, (running.words or job.enough) if ended is CANCELLED else "")
+        settle_item(state, job, index, ended, decisions, (running.words or job.given_up) if ended is CANCELLED else "")
 
 
 def _state_after(state: RunState, job: JobState, index: int, running: Running, end: AttemptEnded, now: float) -> ItemState:

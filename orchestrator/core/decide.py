@@ -217,7 +217,7 @@ def _join_ended(state: RunState, items: tuple[ItemRef, ...], now: float, decisio
             continue
         # It was let wait for a verdict to share although its job is over. It would have to start now, and nothing starts.
         if scheduling.is_over(state, job):
-            settle_item(state, job, index, end_when_over(job), decisions, job.enough)
+            settle_item(state, job, index, end_when_over(job), decisions, job.given_up)
         else:
             make_due(state, job, index, "token", now)
 

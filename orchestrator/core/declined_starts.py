@@ -83,7 +83,7 @@ def _not_started(
     job.tries[index].used -= 1
     item = unless_over(state, job, running, waiting)
     if not isinstance(item, Waiting):
-        settle_item(state, job, index, item, decisions, running.words or job.enough)
+        settle_item(state, job, index, item, decisions, running.words or job.given_up)
         return
     let_wait(state, job, index, item, held_by=held_by, is_joining=True)
     if item.due == math.inf:

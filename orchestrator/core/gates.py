@@ -14,7 +14,7 @@ from typing import assert_never
 from orchestrator.core.ancestry import jobs_before, jobs_behind
 from orchestrator.core.decisions import AskGate, Decision, ReopenItems
 from orchestrator.core.events import GateEnd, GateTold, ItemsReopened, LeftAlone
-from orchestrator.core.item_ends import halt_run, settle_item, settle_unstarted
+from orchestrator.core.item_ends import halt_run, settle_item, settle_unstarted, want_again
 from orchestrator.core.item_waits import make_due
 from orchestrator.core.job_changes import enter_phase
 from orchestrator.core.scheduling import may_start, take_next
@@ -113,6 +113,9 @@ def _reopen(state: RunState, attempts: Mapping[ItemRef, int]) -> None:
         # It opens as it did the first time, when what it needs is at rest.
         if job.is_closed or way & set(job.rules.needs):
             enter_phase(state, job, Phase.BLOCKED)
+    for order in way:
+        if state.jobs[order].rules.has_goal:
+            want_again(state.jobs[order], [index for of, index in attempts if of == order])
 
 
 def _ask(state: RunState, job: JobState, index: int, decisions: list[Decision]) -> None:
@@ -183,6 +186,5 @@ def _take_back_end(job: JobState, index: int) -> None:
             pass
     # Fewer have failed now than before: a job that was stopped for `max_failures` may go on.
     job.unfinished += 1
-    # Whoever asks for one more time wants it, though it was enough before.
     job.enough = ""
     job.is_stopped = job.rules.limits_failures and job.failed > job.failures_allowed

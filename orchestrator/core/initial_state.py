@@ -11,7 +11,7 @@ from orchestrator.core.agenda import Agenda, WaitingLine
 from orchestrator.core.ancestry import chain_depths
 from orchestrator.core.budget import take_over_costs
 from orchestrator.core.costs import UNBOUND, Bounds
-from orchestrator.core.item_ends import note_goal
+from orchestrator.core.item_ends import want_again
 from orchestrator.core.job_changes import count_start, enter_phase
 from orchestrator.core.job_rules import JobRules
 from orchestrator.core.states import PENDING, SKIPPED, JobState, Pending, Phase, RestoredJob, Running, RunState, Tries
@@ -139,7 +139,7 @@ def restore_job(state: RunState, job: JobState, past: RestoredJob) -> None:
     if job.rules.limits_failures and job.failed > job.failures_allowed:
         job.is_stopped = True
     if job.rules.has_goal:
-        note_goal(job)
+        want_again(job, past.wanted_again)
     # Nothing left to do: it closes with the first event, whatever became of the jobs that it needs.
     if not job.unfinished:
         enter_phase(state, job, Phase.OPEN)

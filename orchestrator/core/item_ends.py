@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from typing import assert_never
 
 from orchestrator.core.decisions import Decision, Settle
-from orchestrator.core.endings import end_job
+from orchestrator.core.endings import end_job, end_one
 from orchestrator.core.events import Declined, GateEnd
 from orchestrator.core.states import (
     CANCELLED,
@@ -22,6 +23,7 @@ from orchestrator.core.states import (
     JobState,
     Pending,
     Phase,
+    Running,
     RunState,
     Succeeded,
     Waiting,
@@ -52,6 +54,7 @@ def settle_item(
     if isinstance(ended, Failed):
         _item_failed(state, job, ref, decisions)
     if job.rules.has_goal:
+        job.wanted_again.discard(index)
         heed_goal(state, job, decisions)
 
 
@@ -131,16 +134,29 @@ def note_goal(job: JobState) -> bool:
     return bool(job.enough)
 
 
+def want_again(job: JobState, items: Iterable[int]) -> None:
+    """Somebody asks for these items of a job with a goal once more: they run, also if it is enough without them."""
+    if note_goal(job):
+        job.wanted_again.update(items)
+
+
 def give_up(state: RunState, job: JobState, decisions: list[Decision]) -> None:
-    """Nothing more of the job is wanted: what has not begun is skipped, what waits is cancelled, and what runs, if at once."""
+    """Nothing more of the job is wanted: what has not begun is skipped, what waits is cancelled, and what runs, if at once.
+
+    All but what somebody asked for once more.
+    """
     state.agenda.changed.add(job.rules.order)
     is_now = job.rules.ends_at_once
-    end_waiting_items(state, job, CANCELLED, decisions, with_joining=is_now)
     for index, item in enumerate(job.items):
+        if index in job.wanted_again:
+            continue
         if isinstance(item, Pending):
             settle_item(state, job, index, SKIPPED, decisions, job.enough)
-    if is_now:
-        end_job(job, "halt", decisions, words=job.enough)
+        # Who joined work in flight only shares its verdict: that is let finish as what runs is.
+        elif isinstance(item, Waiting) and (is_now or index not in job.joining):
+            settle_item(state, job, index, CANCELLED, decisions, job.enough)
+        elif isinstance(item, Running) and is_now:
+            end_one(job, index, "halt", decisions, words=job.enough)
 
 
 def end_waiting_items(state: RunState, job: JobState, ended: ItemState, decisions: list[Decision], *, with_joining: bool) -> None:
@@ -153,12 +169,14 @@ def end_waiting_items(state: RunState, job: JobState, ended: ItemState, decision
     waiting = {index for _, index in job.backoff} | set(job.due).union(*job.held.values()) | job.asking
     if with_joining:
         waiting |= job.joining
+    # No resume goes on with what nobody wants any more.
+    ended = CANCELLED if job.given_up else ended
     job.backoff.clear()
     job.due.clear()
     job.held.clear()
     for index in sorted(waiting):
         if isinstance(job.items[index], Waiting):
-            settle_item(state, job, index, ended, decisions, job.enough)
+            settle_item(state, job, index, ended, decisions, job.given_up)
 
 
 def release_chain_item(state: RunState, child: JobState, index: int, decisions: list[Decision]) -> None:

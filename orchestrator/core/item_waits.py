@@ -28,13 +28,13 @@ def unless_over(state: RunState, job: JobState, running: Running, wanted: ItemSt
     if running.ending == "cancel":
         return CANCELLED
     if running.ending == "drain":
-        return INTERRUPTED
+        return end_when_over(job)
     return end_when_over(job) if isinstance(wanted, Waiting) and is_over(state, job) else wanted
 
 
 def end_when_over(job: JobState) -> ItemState:
-    """What becomes of an item that would wait where nothing more starts: a resume goes on with it, if it is wanted."""
-    return CANCELLED if job.enough else INTERRUPTED
+    """What becomes of an item without an end where nothing more starts: a resume goes on with it, if it is wanted."""
+    return CANCELLED if job.given_up else INTERRUPTED
 
 
 def let_wait(

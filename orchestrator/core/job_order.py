@@ -72,7 +72,7 @@ def begin_job(state: RunState, job: JobState, decisions: list[Decision]) -> None
             settle_item(state, job, index, SKIPPED, decisions, job.skip_reason)
         elif job.rules.chain:
             release_chain_item(state, job, index, decisions)
-    # An earlier session saw the end of enough of it: what that one had given up was skipped, and is decided anew.
+    # An earlier session saw enough of it end: what that one had given up was skipped, and is decided anew.
     if job.enough:
         give_up(state, job, decisions)
 

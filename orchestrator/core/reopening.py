@@ -37,7 +37,8 @@ def items_to_reopen(state: RunState, items: Sequence[ItemRef]) -> tuple[tuple[It
     behind = jobs_behind(state, firsts)
     for order, job in enumerate(state.jobs):
         # A job of which only a part was asked for has items that are skipped for good; nobody can tell them from the others here.
-        if job.unselected or order in firsts or order not in behind:
+        # One of which enough has ended wants no more.
+        if job.unselected or job.enough or order in firsts or order not in behind:
             continue
         if not job.is_listed and job.phase is Phase.SKIPPED:
             unlisted.append(order)

@@ -147,7 +147,7 @@ def retry_delay(job: JobState, index: int, used: int) -> float:
 
 def is_over(state: RunState, job: JobState) -> bool:
     """Whether no item of this job will start any more in this session."""
-    if state.stop is not Stop.NO or state.is_cancelled or job.is_stopped or job.enough:
+    if state.stop is not Stop.NO or state.is_cancelled or job.is_stopped or (job.enough and job.given_up):
         return True
     return state.halted_by is not None and not job.rules.is_cleanup
 

@@ -170,6 +170,8 @@ class JobState(msgspec.Struct):
     """So many items as `JobRules.halt` counts are enough; 0: it counts none, or its list has not come to its end."""
     enough: str = ""
     """Why nothing more of it is wanted, in words; empty: it has not come so far, or has no such goal."""
+    wanted_again: set[int] = msgspec.field(default_factory=set)
+    """Items that somebody asked for once more when it was enough already: until they have ended, it is not."""
     costs: Costs = msgspec.field(default_factory=Costs)
     budget: Bounds = UNBOUND
     is_cancelled_ahead: bool = False
@@ -200,6 +202,11 @@ class JobState(msgspec.Struct):
                 self.cancelled += 1
             case _:
                 pass
+
+    @property
+    def given_up(self) -> str:
+        """Why what has not ended of it is given up, in words; empty: it is not."""
+        return "" if self.wanted_again else self.enough
 
     @property
     def counted(self) -> int:
@@ -360,3 +367,5 @@ class RestoredJob(msgspec.Struct, frozen=True):
     is_cut: bool = False  # its list grew, and was not read to its end
     costs: Costs | None = None
     """What its attempts have cost so far."""
+    wanted_again: frozenset[int] = frozenset()
+    """Items that somebody asked for once more and that have not ended since."""

@@ -151,7 +151,8 @@ def _put_in_place(state: RunState, job: JobState) -> None:
     else:
         is_unfinished = job.unfinished > 0 or order in agenda.growing
         _keep(agenda.moving, order, is_moving(state, job))
-        _keep(agenda.closable, order, job.phase is Phase.OPEN and (job.is_stopped or bool(job.enough) or not is_unfinished))
+        is_over = job.is_stopped or not is_unfinished or bool(job.enough and job.given_up)
+        _keep(agenda.closable, order, job.phase is Phase.OPEN and is_over)
     wants = wants_to_start(state, job)
     _keep(agenda.wanting, order, wants)
     if rules.is_gate:

@@ -25,17 +25,20 @@ if TYPE_CHECKING:
     from orchestrator.control.messages import Reply
     from orchestrator.reading.run_reader import RunReader
 
-_NOT_DONE = (Status.FAILED, Status.CANCELLED)
 _ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.SKIPPED, Status.INTERRUPTED)
 
 
 def failed_or_cancelled(history: RunHistory) -> list[tuple[str, int]]:
-    """The items, each (job id, index), that come to something only if they run once more."""
+    """The items, each (job id, index), that come to something only if they run once more.
+
+    Not what a job that has succeeded had cancelled, because it was enough without them (`halt`).
+    """
     return [
         (job_id, index)
         for job_id in history.header.jobs
         for index in range(history.jobs[job_id].known)
-        if history.jobs[job_id].status(index) in _NOT_DONE
+        if (status := history.jobs[job_id].status(index)) is Status.FAILED
+        or (status is Status.CANCELLED and history.jobs[job_id].closed != "succeeded")
     ]
 
 

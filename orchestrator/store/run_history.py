@@ -173,6 +173,8 @@ class RunHistory:
                     self.apply(msgspec.structs.replace(start, is_queued=False, at=record.at), JOURNAL, 0, 0)
             case QueuedReturned():
                 self.queued.pop((record.job, record.index), None)
+                # It never began, so there is nothing to end. If it was cancelled, that is recorded as its end.
+                self.cancelling.pop((record.job, record.index), None)
 
     def _apply_setting(self, record: SlotsSet | BudgetSet | Selection) -> None:
         match record:

@@ -16,6 +16,8 @@ from orchestrator.store.records import Started, Status
 from orchestrator.store.run_history import RunHistory
 from orchestrator.store.spending import Spending, tokens_of
 
+_ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, Status.SKIPPED)
+
 
 def assign_slots(starts: Collection[Started], slots: int, is_over: Callable[[Started], bool]) -> dict[tuple[str, int], int]:
     """A slot for each attempt that was started and has no recorded end. `is_over`: whether its worker has logged what came of it.
@@ -72,6 +74,7 @@ class RestoredJobs:
             states=states,
             attempts={index: past.attempts(index) for index in pending if past.attempts(index)},
             adopted=adopted,
+            wanted_again=frozenset(index for index in past.retries if past.status(index) not in _ENDED),
             unselected=sum(states[index] is SKIPPED for index in unselected),
             gone=len(past.gone),
             is_cut=past.growing is not None,

@@ -331,7 +331,10 @@ def _command_lines(program: str, summary: dict[str, Any], groups: Sequence[Failu
     if (command := more_command(program, summary["run_id"], groups, failed)) is not None:
         yield f"see more: {command}"
     if _can_go_on(summary["status"], summary):
-        yield f"go on with: {program} resume {summary['run_id']}"
+        run_id = summary["run_id"]
+        lacks_cancelled = summary["status"] == "failed" and any(map(_lacks_cancelled, summary["jobs"]))
+        how = f"retry {run_id} (resume leaves what was cancelled)" if lacks_cancelled else f"resume {run_id}"
+        yield f"go on with: {program} {how}"
 
 
 def _can_go_on(status: str, summary: dict[str, Any]) -> bool:
@@ -339,6 +342,11 @@ def _can_go_on(status: str, summary: dict[str, Any]) -> bool:
     if status not in ("failed", "interrupted", "paused"):
         return False
     return any(job["status"] not in ("succeeded", "skipped", "cancelled") for job in summary["jobs"])
+
+
+def _lacks_cancelled(job: dict[str, Any]) -> bool:
+    """Whether the job is not complete without items that were cancelled. (It is, if enough had succeeded before.)"""
+    return job["status"] != "succeeded" and bool(job["counts"].get("cancelled"))
 
 
 def ended_line(ended: ItemEnded) -> str:

@@ -9,7 +9,7 @@ from drivers.core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import CancelAsked, Verdict
 from orchestrator.core.job_rules import Halt
-from orchestrator.core.states import PENDING, SUCCEEDED, AdoptedAttempt, Phase, RestoredJob
+from orchestrator.core.states import PENDING, SUCCEEDED, AdoptedAttempt, Phase, RestoredJob, Stop
 
 NOW = Halt(is_now=True)
 
@@ -174,3 +174,42 @@ def test_of_a_list_that_grows_a_share_is_known_at_its_end() -> None:
     assert list(run.running) == ["a:1"]
     run.end_list("a")
     assert [item for item, _, _ in run.asked_to_end] == ["a:1"]
+
+
+RACE = job("a", 0, halt=Halt(is_now=True, why="success", count=1))
+
+
+def test_what_somebody_asks_for_once_more_runs_although_it_is_enough() -> None:
+    past = RestoredJob([PENDING, SUCCEEDED, PENDING, PENDING], {0: 1, 2: 1}, wanted_again=frozenset({0, 2}))
+    run = CoreDriver([RACE, single("b", 1, needs=(0,))], slots=1, restored={"a": past}).open()
+    assert (run.started, run.states_of("a")[3]) == (["a:0"], "skipped")
+    run.fail("a:0")
+    assert list(run.running) == ["a:2"], "the end of one of them does not give the other up"
+    run.fail("a:2")
+    assert run.closed["a"] is Phase.SUCCEEDED
+    run.succeed("b:0")
+    assert run.result == ("completed", None)
+
+
+def test_what_was_asked_for_once_more_runs_on_after_its_supervisor_was_killed_and_nothing_else_does() -> None:
+    adopted = tuple(AdoptedAttempt(index=index, attempt=2, slot=index) for index in (0, 2))
+    past = RestoredJob([PENDING, SUCCEEDED, PENDING], {}, adopted, wanted_again=frozenset({0}))
+    run = CoreDriver([RACE], slots=3, restored={"a": past}).open()
+    assert [item for item, _, _ in run.asked_to_end] == ["a:2"]
+    run.end("a:0", Verdict.LOST)
+    assert list(run.running) == ["a:2", "a:0"], "it is tried again as ever"
+    run.end("a:2", Verdict.CANCELLED)
+    run.stop(Stop.PAUSE)
+    run.end("a:0", Verdict.LOST)
+    assert run.states_of("a") == ["interrupted", "succeeded", "cancelled"]
+
+
+def test_a_stop_of_the_run_leaves_nothing_to_go_on_with_of_a_race_that_is_won() -> None:
+    rules = [job("a", 0, halt=Halt(is_now=False, why="success", count=1))]
+    run = CoreDriver(rules, {"a": 3}, slots=3).open()
+    run.join("a:2")
+    run.succeed("a:0")
+    run.stop(Stop.NOW)
+    run.end("a:1", Verdict.DRAINED)
+    assert run.states_of("a") == ["succeeded", "cancelled", "cancelled"]
+    assert run.result == ("completed", None)

@@ -6,7 +6,7 @@ import pytest
 from drivers.core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import ItemsReopened, Verdict
-from orchestrator.core.job_rules import JobRules
+from orchestrator.core.job_rules import Halt, JobRules
 from orchestrator.core.reopening import items_to_reopen, why_not_again
 from orchestrator.core.states import Phase, Stop
 
@@ -14,6 +14,11 @@ from orchestrator.core.states import Phase, Stop
 def opened(*rules: JobRules, **counts: int) -> CoreDriver:
     """With a job `long` that goes on until it is let go."""
     return CoreDriver([*rules, single("long", len(rules))], counts, slots=4).open()
+
+
+def race(job_id: str, order: int, **rules: object) -> JobRules:
+    """Of which one success is enough."""
+    return job(job_id, order, halt=Halt(is_now=True, why="success", count=1), **rules)
 
 
 def refused(run: CoreDriver, *items: str) -> str:
@@ -87,3 +92,21 @@ def test_an_item_that_has_not_had_its_turn_needs_no_second_one(state: str) -> No
         assert items_to_reopen(run.state, [run.ref("a:0")]) == ((), ())
     else:
         assert items_to_reopen(run.state, [run.ref("a:1")]) == ((), ())
+
+
+def test_a_retry_in_a_run_that_goes_on_has_the_losers_of_a_race_that_it_names_run_and_no_others() -> None:
+    run = opened(race("a", 0), a=5)
+    run.succeed("a:0")
+    for item in ("a:1", "a:2", "a:3"):
+        run.end(item, Verdict.CANCELLED)
+    retry(run, "a:1", "a:4")
+    run.succeed("a:1")
+    assert "a:4" not in [item for item, _, _ in run.asked_to_end]
+    run.succeed("a:4")
+    assert (run.states_of("a")[2], run.closed["a"]) == ("cancelled", Phase.SUCCEEDED)
+
+
+def test_what_is_asked_for_once_more_brings_along_nothing_of_a_race_behind_it_that_is_won() -> None:
+    run = opened(single("first", 0), race("a", 1, needs=(0,), max_concurrency=1), a=3)
+    run.succeed("first:0", "a:0")
+    assert items_to_reopen(run.state, [run.ref("first:0")]) == (((0, 0),), ())

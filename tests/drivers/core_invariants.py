@@ -63,7 +63,8 @@ def _check_agenda(state: RunState) -> None:
     assert agenda.at_work == {job.rules.order for job in jobs if job.running}, "agenda.at_work is wrong"
     assert agenda.moving == {job.rules.order for job in jobs if is_moving(state, job)}, "agenda.moving is wrong"
     for order in agenda.growing:
-        assert jobs[order].is_stopped or not jobs[order].is_closed, f"{jobs[order].rules.id} is closed, and more of it may come"
+        is_given_up = jobs[order].is_stopped or jobs[order].given_up
+        assert is_given_up or not jobs[order].is_closed, f"{jobs[order].rules.id} is closed, and more of it may come"
     listing = [job.rules.priority for job in jobs if job.phase is Phase.LISTING]
     assert agenda.listing == {each: listing.count(each) for each in listing}, "agenda.listing is wrong"
     for total, meters in (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from drivers.loop_stories import AbandonedError, LoopStories, fan_out
 from drivers.memory_engine import MemoryEngine, Step
@@ -29,6 +31,29 @@ def test_a_failure_ends_what_runs_and_the_record_of_that_tells_which_it_was(stor
     assert stories.engine.asked == [("a:0", "cancel", None)]
     assert stories.statuses("a") == ["cancelled", "failed", "pending", "pending"]
     assert told_of(stories) == FAILED
+
+
+def test_what_was_queued_when_a_failure_ended_what_ran_has_not_begun_and_a_resume_runs_it(stories: LoopStories) -> None:
+    stories.most_queued = 3
+
+    def story(engine: MemoryEngine) -> Step:
+        while len(engine.running) < 2 or len(engine.world.queued) < 3:
+            for item in list(engine.running):
+                engine.ok(item)
+            yield
+        engine.fail(engine.running[0])
+
+    def resumed(engine: MemoryEngine) -> Step:
+        while True:
+            for item in list(engine.running):
+                engine.ok(item)
+            yield
+
+    stories.run(fan_out(40, 'halt = "now"'), story)
+    ended = [each for each in stories.statuses("a") if each not in ("pending", "succeeded")]
+    assert sorted(ended) == ["cancelled", "failed"]
+    stories.resume(resumed)
+    assert Counter(stories.statuses("a")) == {"succeeded": 39, "cancelled": 1}
 
 
 @pytest.mark.parametrize(

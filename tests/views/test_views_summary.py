@@ -52,6 +52,17 @@ def test_a_failed_run_ends_with_what_failed_why_and_the_commands() -> None:
     assert not any(line.startswith("error") for line in lines), "the error is among the failures"
 
 
+def test_a_run_that_lacks_what_a_halt_cancelled_goes_on_by_a_retry() -> None:
+    jobs = [
+        {"id": "a", "status": "failed", "counts": {"failed": 1, "pending": 2}},
+        {"id": "race", "status": "succeeded", "counts": {"succeeded": 1, "cancelled": 1}},
+        {"id": "b", "status": "cancelled", "counts": {"cancelled": 1}},
+    ]
+    for last, told in [(3, "retry r1 (resume leaves what was cancelled)"), (2, "resume r1")]:
+        lines = list(status_lines("orchestrate", summary("failed", jobs=jobs[:last]), [], [], 2000.0, is_alive=False))
+        assert lines[-1] == f"go on with: orchestrate {told}"
+
+
 def test_no_resume_is_advised_where_only_cancelled_items_are_left() -> None:
     jobs = [{"id": "port", "status": "cancelled", "counts": {"succeeded": 1, "cancelled": 1}}]
     told = summary("failed", finished_at=1010.0, counts={"succeeded": 1, "cancelled": 1}, jobs=jobs)
