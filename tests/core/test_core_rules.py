@@ -361,7 +361,8 @@ class Contest:
         assert self.run.finish is not None
         assert self.run.finish.is_rejected == self.model.is_rejected
         if status == "completed":
-            assert not {"pending", "interrupted", "cancelled"} & set(words)
+            assert not {"pending", "interrupted"} & set(words)
+            assert all(self.model.jobs[order].is_enough for order, _ in self.model.all_refs("cancelled"))
         if error is not None and status != "interrupted":
             order, index = self.run.ref(error)
             items = self.run.state.jobs[order].items

@@ -98,10 +98,12 @@ class Model(ModelEvents):
             assert job.words is not None
             if self.is_stopped(order):
                 job.phase = "failed"
-            elif job.is_growing or not VERDICTS.issuperset(job.words):
+            elif not job.is_enough and (job.is_growing or not VERDICTS.issuperset(job.words)):
                 continue
-            elif job.is_cut or ("failed" in job.words and not self.is_limited(order)):
+            elif (job.is_cut and not job.is_enough) or ("failed" in job.words and not self.bears_failures(order)):
                 job.phase = "failed"
+            elif job.is_enough:
+                job.phase = "succeeded"
             elif "cancelled" in job.words:
                 job.phase = "cancelled"
             else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
-from drivers.core_model_state import ModelJob, ModelState, Ref
+from drivers.core_model_ends import ModelEnds
+from drivers.core_model_state import ModelJob, Ref
 from orchestrator.core import events
 from orchestrator.core.events import Declined, GateEnd, Verdict
 from orchestrator.core.states import Stop
 
 
-class ModelEvents(ModelState):
+class ModelEvents(ModelEnds):
     """A run, event by event: one method for each thing that can happen."""
 
     def apply(self, event: events.Event, now: float) -> None:  # noqa: C901  one table of all events
@@ -23,14 +24,21 @@ class ModelEvents(ModelState):
                 self.listed(self.jobs[order], count, chosen)
             case events.ItemsAdded(order, count):
                 self.jobs[order].words = [*(self.jobs[order].words or []), *["pending"] * count]
+                if self.jobs[order].is_enough:
+                    self.give_up(order)
             case events.ListEnded(order, is_whole):
+                was_stopped = self.is_stopped(order)
                 self.jobs[order].is_growing, self.jobs[order].is_cut = False, not is_whole
-                if self.is_stopped(order):
-                    self.interrupt(self.refs(order, "waiting"))
+                if self.is_limited(order) and not was_stopped:
+                    self.heed_failures(order)
+                elif self.counts_failures(order):
+                    self.heed_count(order)
+                self.heed_goal(order)
             case events.ListingFailed(order):
                 self.jobs[order].has_failed_listing = True
                 self.jobs[order].phase = "failed"
-                if not self.goes_on(order) and not self.is_limited(order):
+                bears = self.is_limited(order) or self.counts_failures(order) or self.has_goal(order)
+                if not self.goes_on(order) and not bears:
                     self.halt((order, 0))
             case events.ListingPutOff(order):
                 self.jobs[order].phase = "blocked"
@@ -134,7 +142,7 @@ class ModelEvents(ModelState):
             return
         self.stop = how
         for ref in self.all_refs("waiting"):
-            self.put(ref, "interrupted")
+            self.put_off(ref)
         self.drain_until = now + self.drain_timeout if how is Stop.DRAIN else None
         if how in (Stop.NOW, Stop.KILL):
             self.end_all("drain")
@@ -171,12 +179,16 @@ class ModelEvents(ModelState):
                 self.losses[ref] = self.losses.get(ref, 0) + 1
             case Verdict.SHORTAGE:
                 self.found_short(ref, now)
-            case Verdict.NOT_BEGUN if self.is_last_death(ref, now) and ref not in self.ending:
+            case Verdict.NOT_BEGUN if self.is_last_death(ref, now) and self.may_fail(ref):
                 return self.put(ref, "failed")
         is_last = self.failures.get(ref, 0) >= rules.attempts or self.losses.get(ref, 0) >= 3
-        if is_last and verdict in (Verdict.FAILED, Verdict.CORRECTABLE, Verdict.LOST) and ref not in self.ending:
+        if is_last and verdict in (Verdict.FAILED, Verdict.CORRECTABLE, Verdict.LOST) and self.may_fail(ref):
             return self.put(ref, "failed")
         return self.wait_or_end(ref, now + wait)
+
+    def may_fail(self, ref: Ref) -> bool:
+        """Nobody has asked for its end before it failed, or only a halt has."""
+        return self.ending.get(ref) in (None, "halt")
 
     def bore(self, account: str) -> None:
         """A success of what started after the last throttle."""
@@ -203,7 +215,7 @@ class ModelEvents(ModelState):
             self.parked(account, now + 1800.0 if until is None else until)
         else:
             self.throttled(ref, account, until, now)
-        if times >= 10 and ref not in self.ending:
+        if times >= 10 and self.may_fail(ref):
             return self.put(ref, "failed")
         self.wait_or_end(ref, due)
         if verdict is Verdict.THROTTLED and account is not None and not self.rules[ref[0]].accounts:

@@ -1,4 +1,4 @@
-"""What the plain model of a run knows, what can be asked of it, and what an item becomes."""
+"""What the plain model of a run knows, and what can be asked of it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class ModelJob:
     is_growing: bool = False
     is_cut: bool = False
     """Its list grew, and not to its end."""
+    is_enough: bool = False
+    """As many have ended as its `halt` wants."""
 
 
 @dataclass
@@ -117,6 +119,7 @@ class ModelState:
             model.jobs[order].unchosen = model.jobs[order].unselected = past.unselected
             model.jobs[order].is_cut = past.is_cut
             model.durable |= {(order, index) for index, word in enumerate(words) if word in VERDICTS}
+            model.jobs[order].is_enough = model.has_reached_goal(order)
             if VERDICTS.issuperset(words):
                 model.jobs[order].phase = "open"
         return model
@@ -153,12 +156,44 @@ class ModelState:
         assert rules.max_failures_percent is not None
         return not job.is_growing and failed * 100 > rules.max_failures_percent * (len(job.words) - job.unchosen)
 
+    def halts_at(self, order: int) -> float:
+        """So many items are enough, as its `halt` counts them; infinite: of no number is it known."""
+        job, halt = self.jobs[order], self.rules[order].halt
+        if halt is None or job.words is None:
+            return math.inf
+        if halt.percent is not None:
+            of_all = len(job.words) - job.unchosen
+            return math.inf if job.is_growing else next(n for n in range(1, of_all + 2) if n * 100 >= halt.percent * of_all)
+        return math.inf if halt.count is None else halt.count
+
+    def has_goal(self, order: int) -> bool:
+        halt = self.rules[order].halt
+        return halt is not None and halt.why in ("success", "done")
+
+    def has_reached_goal(self, order: int) -> bool:
+        halt = self.rules[order].halt
+        words = ("succeeded", "failed") if halt is not None and halt.why == "done" else ("succeeded",)
+        return self.has_goal(order) and len(self.refs(order, *words)) >= self.halts_at(order)
+
+    def counts_failures(self, order: int) -> bool:
+        halt = self.rules[order].halt
+        is_counted = halt is not None and halt.why == "fail" and (halt.count is not None or halt.percent is not None)
+        return is_counted and not self.goes_on(order)
+
+    def bears_failures(self, order: int) -> bool:
+        halt = self.rules[order].halt
+        return self.is_limited(order) or (self.jobs[order].is_enough and halt is not None and halt.why == "success")
+
+    def ends_at_once(self, order: int) -> bool:
+        halt = self.rules[order].halt
+        return halt is not None and halt.is_now
+
     def is_cleanup(self, order: int) -> bool:
         return self.rules[order].when_word is not None
 
     def is_over(self, order: int) -> bool:
         halted = bool(self.halting) and not self.is_cleanup(order)
-        return halted or self.stop is not Stop.NO or self.is_cancelled or self.is_stopped(order)
+        return halted or self.stop is not Stop.NO or self.is_cancelled or self.is_stopped(order) or self.jobs[order].is_enough
 
     def dependents(self, order: int) -> list[int]:
         return [rule.order for rule in self.rules if order in rule.needs or order in rule.chain]
@@ -235,6 +270,8 @@ class ModelState:
 
     def may_queue(self, order: int, wanting: set[int]) -> bool:
         rules = self.rules[order]
+        if self.has_goal(order):
+            return False
         if self.missing or self.at_once is not None or self.fast_slots or any(job.phase == "listing" for job in self.jobs):
             return False
         if rules.is_gate or rules.pool or rules.accounts or rules.chain or any(order in each.chain for each in self.rules):
@@ -293,7 +330,7 @@ class ModelState:
     def with_failures(self) -> set[int]:
         """The jobs that failed, or did not succeed because one before them had failed: added one by one."""
         orders = range(len(self.jobs))
-        found = {o for o in orders if self.is_stopped(o) or (self.refs(o, "failed") and not self.is_limited(o))}
+        found = {o for o in orders if self.is_stopped(o) or (self.refs(o, "failed") and not self.bears_failures(o))}
         behind = [order for order in orders if self.jobs[order].phase != "succeeded"]
         while more := {o for o in behind if found.intersection(self.rules[o].needs + self.rules[o].chain)} - found:
             found |= more
@@ -332,64 +369,6 @@ class ModelState:
         unselected = self.jobs[order].unselected
         return self.rules[order].is_left_out or (unselected > 0 and unselected == len(self.refs(order, "skipped")))
 
-    # What an item becomes.
-
     def use(self, ref: Ref, account: str) -> None:
         self.uses[ref] = account
         self.seen[ref] = self.throttles.get(account, 0)
-
-    def put(self, ref: Ref, word: str) -> None:
-        words = self.jobs[ref[0]].words
-        assert words is not None
-        words[ref[1]] = word
-        self.ending.pop(ref, None)
-        self.joined.discard(ref)
-        self.asking.discard(ref)
-        self.posing.discard(ref)
-        self.needs_account.pop(ref, None)
-        if word != "running":
-            self.slot_of.pop(ref, None)
-            self.uses.pop(ref, None)
-        if word == "failed":
-            order = ref[0]
-            if self.is_limited(order):
-                if self.is_stopped(order):
-                    self.interrupt(self.refs(order, "waiting"))
-            elif not self.goes_on(order):
-                self.halt(ref)
-
-    def ask(self, ref: Ref) -> None:
-        self.put(ref, "waiting")
-        self.asking.add(ref)
-        self.posing.add(ref)
-        self.asked.append(ref)
-
-    def halt(self, ref: Ref) -> None:
-        self.halting.add(ref)
-        self.interrupt([waiting for waiting in self.all_refs("waiting") if not self.is_cleanup(waiting[0])])
-
-    def interrupt(self, waiting: list[Ref]) -> None:
-        """What waits to be started. Who joined starts nothing, and may still share a verdict."""
-        for ref in waiting:
-            if ref not in self.joined:
-                self.put(ref, "interrupted")
-
-    def wait_or_end(self, ref: Ref, due: float) -> None:
-        """Nothing came of a start, or of what it joined: it waits, if it may still start, else it has its end."""
-        if self.ending.get(ref) == "cancel":
-            self.put(ref, "cancelled")
-        elif self.is_over(ref[0]) or ref in self.ending:
-            self.put(ref, "interrupted")
-        else:
-            self.put(ref, "waiting")
-            self.due[ref] = due
-
-    def end_all(self, word: str) -> None:
-        for ref in self.all_refs("running"):
-            self.ending.setdefault(ref, word)
-
-    def begin(self, order: int) -> None:
-        self.jobs[order].phase = "open"
-        if self.jobs[order].is_skipped_whole:
-            for ref in self.refs(order, "pending"):
-                self.put(ref, "skipped")

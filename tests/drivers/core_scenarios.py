@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from orchestrator.core.job_rules import JobRules
+from orchestrator.core.job_rules import Halt, HaltReason, JobRules
 from orchestrator.core.states import CANCELLED, FAILED, PENDING, SKIPPED, SUCCEEDED, AdoptedAttempt, RestoredJob
 
 NAMES = "abcdefghijklmnopqrstuvwxyz"
@@ -33,6 +33,17 @@ class Scenario:
 
 def rarely(draw: Callable[..., Any]) -> bool:
     return draw(st.integers(0, 5)) == 5
+
+
+def halt_of(draw: Callable[..., Any]) -> Halt | None:
+    """None as often as any; it may stand beside another word on failures."""
+    why: HaltReason | None = draw(st.sampled_from([None, None, None, "fail", "success", "done"]))
+    if why is None:
+        return None
+    count, percent = draw(st.sampled_from([(1, None), (2, None), (None, 30.0), (None, 50.0)]))
+    if why == "fail" and draw(st.booleans()):
+        count = percent = None
+    return Halt(is_now=draw(st.booleans()), why=why, count=count, percent=percent)
 
 
 def chosen_of(draw: Callable[..., Any], count: int) -> tuple[range, ...]:
@@ -101,6 +112,7 @@ def fans(draw: Callable[..., Any]) -> Scenario:
             priority=draw(st.sampled_from([0, 0, 1])),
             continue_on_error=draw(st.booleans()),
             max_failures=draw(st.sampled_from([None, None, 2])),
+            halt=halt_of(draw),
             attempts=draw(st.integers(1, 2)),
             retry_delay=draw(st.sampled_from([0.0, 1.0])),
             retry_jitter=0.0,
@@ -138,6 +150,7 @@ def rule_of(
         continue_on_error=tolerance in ("continue", "both"),
         max_failures=draw(st.integers(0, 2)) if tolerance in ("count", "both") else None,
         max_failures_percent=draw(st.sampled_from([0.0, 20.0, 50.0])) if tolerance == "percent" else None,
+        halt=None if is_gate else halt_of(draw),
         attempts=draw(st.integers(1, 3)),
         retry_delay=draw(st.sampled_from([0.0, 1.0, 5.0])),
         retry_jitter=0.0,
