@@ -34,6 +34,7 @@ from orchestrator.system.fence import fenced_words, log_fenced, passes_fence
 from orchestrator.workers.protocol import AttemptClass, Creates, Outcome
 
 if TYPE_CHECKING:
+    from orchestrator.attempts.looks import Look, Looks
     from orchestrator.attempts.renewal import Renewals
     from orchestrator.attempts.replay.replay import Replay
 
@@ -44,7 +45,8 @@ _CHANGING_NAMES = ROUND_NAMES | {"attempt"}
 class NotStarted(msgspec.Struct, frozen=True):
     """The item does not start now: `why`, and in words. `token` and `payload`: of an item that asked for its token.
 
-    `is_lost`: something that it reads cannot be read any more, so nobody knows what it would do.
+    `is_lost`: something that it reads cannot be read any more, so nobody knows what it would do. `look`: is being taken at its
+    sources, and the item is to be prepared anew when that is over.
     """
 
     why: Declined
@@ -53,6 +55,7 @@ class NotStarted(msgspec.Struct, frozen=True):
     token: str | None = None
     payload: str = ""
     is_lost: bool = False
+    look: Look | None = None
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -161,14 +164,22 @@ class Preparer:
         prepared, label = found.prepared, found.label
         if self._keeps_outcome(job, index, prepared.payload):
             return NotStarted(Declined.SATISFIED, "", label)
-        return self._unless_made(found, job, index) if prepared.creates else found
+        return self._unless_made(found, job, index, is_beginning=start is not None) if prepared.creates else found
 
-    def _unless_made(self, ready: Ready, job: Job, index: int) -> Ready | NotStarted:
+    def _unless_made(self, ready: Ready, job: Job, index: int, *, is_beginning: bool) -> Ready | NotStarted:
         """The item with why it runs, if the files of `creates` are to be made (anew)."""
         prepared = ready.prepared
+        is_proven = self._is_proven(job, index, prepared.creates)
+        look = partial(self._renewals.look, prepared, is_proven=is_proven, state=self._ends_before(job))
         try:
-            is_proven = self._is_proven(job, index, prepared.creates)
-            renewal = self._renewals.look(prepared, is_proven=is_proven, state=self._ends_before(job))
+            if is_beginning and prepared.sources:
+                # Beside the loop, which has others to serve.
+                begun = self._looks.look_of((job.id, index, prepared.is_asked), look)
+                if not begun.is_over:
+                    return NotStarted(Declined.HELD, "", ready.label, look=begun)
+                renewal = begun.found()
+            else:
+                renewal = look()
         except ItemRefused as refused:
             return NotStarted(Declined.REFUSED, str(refused), ready.label)
         if renewal.because:
@@ -183,6 +194,12 @@ class Preparer:
         from orchestrator.attempts.renewal import Renewals
 
         return Renewals(self._records.run_dir.home)
+
+    @cached_property
+    def _looks(self) -> Looks:
+        from orchestrator.attempts.looks import Looks
+
+        return Looks()
 
     def _ends_before(self, job: Job) -> int:
         """How much has ended of what the job needs: what that has made, patterns of `sources` may match."""

@@ -24,51 +24,65 @@ _SAME_TIME_NS = 2_000_000_000
 
 
 class SourceFiles:
-    """Sources as they are found. Walks and contents are remembered: a thousand items may have the same sources."""
+    """Sources as they are found. Walks and contents are remembered: a thousand items may have the same sources.
+
+    Several threads may ask at the same time: at worst two of them read the same.
+    """
 
     def __init__(self) -> None:
         self._walks: dict[tuple[str, str, int], list[str]] = {}
         self._known: dict[str, Source] = {}
 
     def paths(self, sources: Iterable[str], folder: str, state: int) -> list[str]:
-        """The paths that are named or matched, in order. `state`: another number when what is there may have become other.
+        """The paths that are named or matched, in order, and behind a folder what is in it. `state`: another number when what is
+        there may have become other.
 
-        `sources` are relative to `folder`. A pattern may match nothing.
+        `sources` are relative to `folder`. A pattern may match nothing. Raises ItemRefused for a named path at which nothing is.
         """
         found: list[str] = []
         for source in sources:
-            found += self._matching(source, folder, state) if _is_pattern(source, folder) else [source]
+            is_pattern = _is_pattern(source, folder)
+            if not is_pattern and not stat.S_ISDIR(_stat(source, folder).st_mode):
+                found.append(source)
+            else:
+                found += self._walked(source, folder, state, is_pattern=is_pattern)
         return found
 
     def newer(self, made: Sequence[str], paths: Iterable[str], folder: str) -> tuple[str, str] | None:
-        """The first of `paths` that was changed after one of `made` was, and that one; None: they are up to date.
-
-        Raises ItemRefused for a path at which nothing is.
-        """
+        """The first of `paths` that was changed after one of `made` was, and that one; None: they are up to date."""
         made_at, oldest = min((os.stat(path).st_mtime_ns, path) for path in made)
         for path in paths:
-            if _stat(path, folder).st_mtime_ns > made_at:
+            found = _stat_unless_gone(path, folder)
+            if found is not None and found.st_mtime_ns > made_at:
                 return path, oldest
         return None
 
     def read(self, paths: Iterable[str], folder: str, before: Iterable[Source]) -> list[Source]:
-        """The sources as they are, sorted by path; a folder stands for the files in it. `before`: as they once were.
+        """The sources as they are, without folders, sorted by path. `before`: as they once were.
 
         Raises ItemRefused for a path that cannot be read.
         """
         known = {source.path: source for source in before}
-        return [self._source(path, folder, known.get(path)) for path in sorted(set(_in_folders(paths, folder)))]
+        sources = (self._source(path, folder, known.get(path)) for path in sorted(set(paths)))
+        return [source for source in sources if source is not None]
 
-    def _matching(self, pattern: str, folder: str, state: int) -> list[str]:
-        key = (pattern, folder, state)
-        if key not in self._walks:
+    def _walked(self, source: str, folder: str, state: int, *, is_pattern: bool) -> list[str]:
+        key = (source, folder, state)
+        found = self._walks.get(key)
+        if found is None:
+            found = matching_paths(source, folder) if is_pattern else [source]
+            # What `**` matches has all that is in its folders already.
+            if not (is_pattern and source.endswith(("**", "**/*"))):
+                found = [*found, *(inside for path in found for inside in _inside(path, folder))]
             if len(self._walks) >= _MOST_WALKS:
                 self._walks.clear()
-            self._walks[key] = matching_paths(pattern, folder)
-        return self._walks[key]
+            self._walks[key] = found
+        return found
 
-    def _source(self, path: str, folder: str, before: Source | None) -> Source:
-        found = _stat(path, folder)
+    def _source(self, path: str, folder: str, before: Source | None) -> Source | None:
+        found = _stat_unless_gone(path, folder)
+        if found is None or stat.S_ISDIR(found.st_mode):
+            return None
         if not stat.S_ISREG(found.st_mode):
             return Source(path, 0, 0, 0, "")
         place = os.path.join(folder, path)
@@ -101,22 +115,31 @@ def _is_pattern(source: str, folder: str) -> bool:
     return has_wildcard(source) and not os.path.lexists(os.path.join(folder, source))
 
 
-def _in_folders(paths: Iterable[str], folder: str) -> Iterable[str]:
-    for path in paths:
-        place = os.path.join(folder, path)
-        if not os.path.isdir(place):
-            yield path
-            continue
-        for inside in matching_paths("**", place):
-            if not os.path.isdir(os.path.join(place, inside)):
-                yield os.path.join(path, inside)
+def _inside(path: str, folder: str) -> list[str]:
+    """What is in the folder at `path`; nothing if it is a file."""
+    place = os.path.join(folder, path)
+    return [os.path.join(path, inside) for inside in matching_paths("**", place)] if os.path.isdir(place) else []
 
 
 def _stat(path: str, folder: str) -> os.stat_result:
     try:
         return os.stat(os.path.join(folder, path))
     except OSError as error:
-        raise ItemRefused(f"sources: {path}: {error.strerror}") from error
+        raise _refused(path, error) from error
+
+
+def _stat_unless_gone(path: str, folder: str) -> os.stat_result | None:
+    """None: it went since its folder was walked, or is a link to nothing."""
+    try:
+        return os.stat(os.path.join(folder, path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: str, error: OSError) -> ItemRefused:
+    return ItemRefused(f"sources: {path}: {error.strerror}")
 
 
 def _is_like(known: Source, found: os.stat_result) -> bool:
@@ -132,5 +155,5 @@ def _digest(place: str, path: str) -> str:
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
     except OSError as error:
-        raise ItemRefused(f"sources: {path}: {error.strerror}") from error
+        raise _refused(path, error) from error
     return digest.hexdigest()

@@ -76,6 +76,8 @@ class Agenda(msgspec.Struct):
     """Of `wanting`, those that can start an item now, as soon as there is room and what else it needs."""
     held_up: dict[str, list[tuple[WaitingLine, str | None]]] = msgspec.field(default_factory=dict)
     """Resource of a pool that is missing -> the queues that were found to lack it, by line and pool."""
+    looked_at: dict[str, int] = msgspec.field(default_factory=dict)
+    """Look at sources that is not over -> the job that it is for: till then it stands in no line."""
     gates: set[int] = msgspec.field(default_factory=set)
     """Of `wanting`, those that have a question to put."""
     lacking: set[int] = msgspec.field(default_factory=set)

@@ -57,6 +57,8 @@ def _hold(state: RunState, job: JobState, declined: StartDeclined, now: float, d
     account = declined.account
     if account is None:
         scheduling.hold_resource(state, declined.resource, declined.until, now)
+        if job.rules.has_sources and declined.resource == scheduling.look_at_sources(job.rules.id):
+            state.agenda.looked_at[declined.resource] = job.rules.order
     elif declined.resource == parking.usage_limit(account):
         parking.park_account(state, account, declined.until)
         if job.rules.on_usage_limit == "pause":

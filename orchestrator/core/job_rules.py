@@ -61,6 +61,8 @@ class JobRules(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()  # each of its items has one of them, and no other item of the run has it meanwhile
     accounts: tuple[str, ...] = ()
     """Accounts of which its items use one: the first that is not parked. Empty: none, or each item finds out at its start."""
+    has_sources: bool = False
+    """Whether its items run is found out by reading what they are made of, which may take minutes."""
     on_usage_limit: Literal["wait", "pause", "fail"] = "wait"
     """What becomes of an item that may use no account because all of them are parked."""
     is_paid: bool = False

@@ -34,6 +34,7 @@ def may_queue(state: RunState, job: JobState) -> bool:
         or rules.pool is not None
         or rules.accounts
         or rules.devices
+        or rules.has_sources
         or rules.chain
         or job.chain_children
     ):

@@ -42,10 +42,17 @@ def pool_rate(pool: str) -> str:
     return f"rate of pool {pool}"
 
 
+def look_at_sources(job_id: str) -> str:
+    """The resource: the look that is taken at the sources of an item of this job, one item at a time."""
+    return f"look at the sources of {job_id}"
+
+
 def resources_of(rules: JobRules) -> Iterator[str]:
     """What an item of this job needs besides a slot of its run."""
     yield from (MEMORY, SHORTAGE, ROOM)
     yield from resources_of_pool(rules)
+    if rules.has_sources:
+        yield look_at_sources(rules.id)
 
 
 def resources_of_pool(rules: JobRules) -> Iterator[str]:
@@ -65,6 +72,9 @@ def freed_by_end(rules: JobRules) -> Iterator[str]:
 def free_resource(state: RunState, resource: str) -> None:
     """Let what needs `resource` be tried: it may be had again."""
     state.holds.pop(resource, None)
+    # A job stands in no line while one of its items is looked at.
+    if (order := state.agenda.looked_at.pop(resource, None)) is not None:
+        state.agenda.changed.add(order)
     for name, pool in state.agenda.held_up.pop(resource, ()):
         line = state.agenda.lines[name]
         line.queues[pool].missing = None
@@ -182,6 +192,11 @@ def has_free_place(job: JobState) -> bool:
 def lacks_device(state: RunState, rules: JobRules) -> bool:
     """Whether items of the job need a device, and all that they may have are in use."""
     return bool(rules.devices) and all(device in state.devices for device in rules.devices)
+
+
+def is_looked_at(state: RunState, rules: JobRules) -> bool:
+    """Whether the sources of an item of the job are being read: the others wait for their turn."""
+    return rules.has_sources and look_at_sources(rules.id) in state.holds
 
 
 def take_device(state: RunState, item: ItemRef) -> str:

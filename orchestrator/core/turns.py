@@ -30,6 +30,7 @@ from orchestrator.core.scheduling import (
     has_free_place,
     has_ready,
     has_startable,
+    is_looked_at,
     lacks_device,
     lacks_for_all,
     lane_rooms,
@@ -245,7 +246,8 @@ def _first_job(state: RunState, name: WaitingLine, line: Line) -> JobState | Non
 
 
 def _belongs(state: RunState, line: WaitingLine, job: JobState) -> bool:
-    """Whether the job has an item for this line, room for it in its window, a device if it needs one, and was not refused money.
+    """Whether the job has an item for this line, room for it in its window, a device if it needs one, was not refused money, and
+    no item of it is looked at.
 
     What an item of a job is expected to cost may have changed since the job came to the line.
     """
@@ -254,6 +256,8 @@ def _belongs(state: RunState, line: WaitingLine, job: JobState) -> bool:
     if not may_start(state, job) or not has_free_place(job) or job.rules.order in state.agenda.lacking:
         return False
     if job.rules.devices and lacks_device(state, job.rules):
+        return False
+    if state.holds and is_looked_at(state, job.rules):
         return False
     return has_ready(job) if line.held is None else bool(job.held.get(line.held))
 

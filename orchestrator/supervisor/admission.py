@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -44,6 +45,9 @@ from orchestrator.supervisor.slot_locks import SlotLocks
 from orchestrator.system.locks.held import HeldLocks
 from orchestrator.workers.locks import unlock
 from orchestrator.workers.processes.spawn import SHORTAGES
+
+if TYPE_CHECKING:
+    from orchestrator.attempts.looks import Look
 
 _MEMORY_LOOK_SECONDS = 1.0
 _COLD_START_SECONDS, _WARM_START_SECONDS = 0.5, 0.02
@@ -149,6 +153,10 @@ class Admission:
                 raise StateUnwritableError(f"{where}: {error.strerror}", "mend that, then resume the run") from error
             self._run.tell.note(f"{candidate.name}: {error.strerror}; tried again")
             return Missing(SHORTAGE)
+
+    def watch_look(self, job_id: str, look: Look) -> Missing:
+        """Until it is over nobody knows whether the item that it is for is to run, and no other item of its job is tried."""
+        return self._missing.watch_look(job_id, look)
 
     def note_slot(self, slot: int, name: str, mark: str) -> None:
         """The attempt that runs in the slot from now on took its lock over from the one before."""

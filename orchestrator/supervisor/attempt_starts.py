@@ -315,6 +315,11 @@ class AttemptStarts:
         self._run.happened(held)
 
     def _decline(self, item: ItemRef, why: NotStarted) -> None:
+        if why.look is not None:
+            # It is tried again when that is known, and holds nothing till then.
+            missing = self._admission.watch_look(self._run.job(item).id, why.look)
+            self._run.happened(StartDeclined(item, Declined.HELD, missing.resource))
+            return
         self._settlements.declined(item, why)
         self._run.happened(StartDeclined(item, why.why))
 

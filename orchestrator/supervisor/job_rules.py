@@ -47,6 +47,7 @@ def _rules(job: Job, order: int, orders: dict[str, int], keep_going: bool, is_le
         pool=job.pool,
         priority=job.priority,
         devices=job.devices,
+        has_sources=bool(job.sources),
         continue_on_error=job.continue_on_error,
         keeps_going=keep_going,
         max_failures=limit.count if limit else None,

@@ -17,7 +17,7 @@ import msgspec
 
 from orchestrator.core.events import Event, ResourceFreed, SlotFreed
 from orchestrator.core.parking import trial, usage_limit
-from orchestrator.core.scheduling import ROOM, pool_slot
+from orchestrator.core.scheduling import ROOM, look_at_sources, pool_slot
 from orchestrator.jobsfile.model import JobsFile, Pool
 from orchestrator.shared.limits.trials import Parked, Trials, Tried
 from orchestrator.shared.nesting.ancestors import Nesting
@@ -27,6 +27,7 @@ from orchestrator.store.run_dir import RunDir
 from orchestrator.system.locks.lock_file import LOOK_SECONDS, REAL_LOOK_SECONDS, is_free
 
 if TYPE_CHECKING:
+    from orchestrator.attempts.looks import Look
     from orchestrator.shared.pools.rates import PoolRate
     from orchestrator.shared.pools.slots import PoolSlots
 
@@ -85,6 +86,8 @@ class MissingResources:
         self._pool_of = {pool_slot(name): name for name in resources.pools}
         self._account_of: dict[str, str] = {}
         """Limits and trials that were found missing -> the account."""
+        self._looks: dict[str, Look] = {}
+        """By resource the looks at sources that are not over yet, as far as is known."""
         self._watches: dict[str, _Watch] = {}
         self._aside: set[int] = set()
         self.next_look: float | None = None
@@ -95,6 +98,12 @@ class MissingResources:
         self._watches.setdefault(resource, _Watch())
         self._look_soon()
         return Missing(resource)
+
+    def watch_look(self, job_id: str, look: Look) -> Missing:
+        """Look at the sources of an item of this job from now on, until it is known whether they have changed."""
+        resource = look_at_sources(job_id)
+        self._looks[resource] = look
+        return self.watch(resource)
 
     def watch_slot(self, slot: int) -> None:
         """Look at a slot of the run, whose own lock somebody else holds."""
@@ -138,6 +147,8 @@ class MissingResources:
         return self._trials.until_words(account) if account is not None and resource == usage_limit(account) else None
 
     def _stamp(self, resource: str) -> object:
+        if (look := self._looks.get(resource)) is not None:
+            return look.is_over
         if (account := self._account_of.get(resource)) is not None:
             return self._trials.stamp(account)
         if resource == ROOM:
@@ -148,6 +159,8 @@ class MissingResources:
         return self._pools[name].stamp(), None if self._capacity is None else self._capacity.pool_stamp(name)
 
     def _is_any_free(self, resource: str) -> bool:
+        if (look := self._looks.get(resource)) is not None:
+            return look.is_over
         if (account := self._account_of.get(resource)) is not None:
             return self._trials.is_free(account) if resource == trial(account) else self._trials.is_past(account)
         if resource == ROOM:

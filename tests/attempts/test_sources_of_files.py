@@ -28,7 +28,7 @@ def newer(folder: Path, *sources: str) -> str | None:
 
 
 def read(files: SourceFiles, folder: Path, *paths: str, before: list[Source] | None = None) -> list[Source]:
-    return files.read(paths, str(folder), before or [])
+    return files.read(files.paths(paths, str(folder), 0), str(folder), before or [])
 
 
 def test_a_file_is_older_than_the_first_source_that_was_changed_later(tmp_path: Path) -> None:
@@ -77,6 +77,33 @@ def test_a_thousand_items_with_one_pattern_walk_its_folders_once_until_what_they
     assert len(walked) == 2
 
 
+def test_a_folder_stands_for_what_is_in_it_and_is_walked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    write(tmp_path, made=5)
+    write(tmp_path / "in" / "deep", old=4, new=6)
+    for folder in ("in/deep", "in"):
+        os.utime(tmp_path / folder, (3, 3))
+    assert [newer(tmp_path, source) for source in ("in", "i*", "in/**", "**/*")] == ["in/deep/new"] * 4
+    files = SourceFiles()
+    files.paths(["in"], str(tmp_path), 0)
+    monkeypatch.setattr(sources_module, "matching_paths", None)
+    assert [each.path for each in read(files, tmp_path, "in")] == ["in/deep/new", "in/deep/old"]
+
+
+def test_what_goes_from_a_folder_while_it_is_looked_at_and_a_link_to_nothing_are_no_sources(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in", a=4, b=6)
+    write(tmp_path, made=5)
+    os.utime(tmp_path / "in", (3, 3))
+    (tmp_path / "in" / "link").symlink_to("nowhere")
+    files = SourceFiles()
+    paths = files.paths(["in", "in/*"], str(tmp_path), 0)
+    (tmp_path / "in" / "b").unlink()
+    os.utime(tmp_path / "in", (3, 3))
+    assert files.newer([str(tmp_path / "made")], paths, str(tmp_path)) is None
+    assert [each.path for each in files.read(paths, str(tmp_path), [])] == ["in/a"]
+
+
 def test_contents_count_and_are_read_once_while_size_time_and_inode_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     digest = sources_module._digest
@@ -98,7 +125,7 @@ def test_contents_count_and_are_read_once_while_size_time_and_inode_stay(tmp_pat
     assert opened == ["a"] * 3
     (tmp_path / "a").unlink()
     (tmp_path / "sub" / "c").touch()
-    assert difference(before, read(files, tmp_path, "sub")) == "sub/c is new"
+    assert difference(before, read(SourceFiles(), tmp_path, "sub")) == "sub/c is new"
     assert difference(before, before[1:]) == "a is gone"
 
 

@@ -8,8 +8,8 @@ import pytest
 from drivers.core_driver import CoreDriver, job, single
 
 from orchestrator.core.events import Declined
-from orchestrator.core.explanations import waiting_counts
-from orchestrator.core.scheduling import MEMORY, ROOM, pool_rate, pool_slot
+from orchestrator.core.explanations import waiting_counts, why_it_waits
+from orchestrator.core.scheduling import MEMORY, ROOM, look_at_sources, pool_rate, pool_slot
 from orchestrator.core.states import Stop
 
 POOL = pool_slot("p")
@@ -25,6 +25,21 @@ def test_a_full_pool_holds_only_the_jobs_that_use_it() -> None:
     assert list(run.running) == ["in_p:0", "in_q:0", "free:0"]
     run.succeed("free:0")
     assert list(run.running) == ["in_p:0", "in_q:0", "free:1"]
+
+
+def test_while_an_item_is_looked_at_no_other_of_its_job_is_tried_and_all_other_jobs_go_on() -> None:
+    rules = [job("made", 0, has_sources=True, priority=9), job("other", 1)]
+    run = CoreDriver(rules, {"made": 3, "other": 9}, slots=2).open()
+    run.hold("made:0", look_at_sources("made"))
+    run.hold("made:1", look_at_sources("made"))
+    assert list(run.running) == ["other:0", "other:1"]
+    assert why_it_waits(run.state, (0, 2), run.now) == "it waits for the look at the sources of made"
+    assert run.wake() is None
+    run.succeed("other:0")
+    assert list(run.running) == ["other:1", "other:2"]
+    run.free_resource(look_at_sources("made"))
+    run.succeed("other:1")
+    assert list(run.running) == ["other:2", "made:0"]
 
 
 def test_one_item_that_is_declined_keeps_all_of_its_pool_from_trying() -> None:

@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from orchestrator.core.resting import has_money, is_at_rest
-from orchestrator.core.scheduling import has_free_place, lacks_device, may_start
+from orchestrator.core.scheduling import has_free_place, is_looked_at, lacks_device, may_start
 from orchestrator.core.states import JobState, Pending, Phase, Running, RunState, Stop, Waiting
 from orchestrator.core.turns import is_moving, line_of
 
@@ -100,7 +100,7 @@ def _check_turn(state: RunState, job: JobState) -> None:
     for due in {due for due, index in job.backoff if index in in_time}:
         assert (due, order) in agenda.backoffs, f"nobody wakes {job.rules.id}"
     assert not (job.rules.is_gate and now), f"{job.rules.id} has a question and does not ask"
-    if not has_free_place(job) or order in agenda.lacking or lacks_device(state, job.rules):
+    if not has_free_place(job) or order in agenda.lacking or lacks_device(state, job.rules) or is_looked_at(state, job.rules):
         return
     lines = [line_of(job)] if now else []
     lines += [msgspec.structs.replace(line_of(job), held=account) for account, indices in held.items() if indices]
