@@ -147,6 +147,12 @@ class AttemptRunner:
     def _settle(self, start: Start, workspace: Workspace | None, course: Course) -> None:
         """What becomes of the files that the attempt promised, and of its workspace."""
         if start.creates:
+            if start.made_note is not None and course.is_well:
+                from .files.made_note import remove_note
+
+                # Another run may have made the files meanwhile, and noted what they were made of: no longer so in a moment.
+                with suppress(OSError):
+                    remove_note(start.made_note)
             course.end, course.unproven = creates.settle(start.creates, course.end, course.promised_before)
             if start.made_note is not None and course.is_well:
                 from .files.made_note import leave_note

@@ -57,7 +57,7 @@ class Renewals:
         path = note_path(self._home, finals)
         before = read_made_of(path)
         now = self._files.read(paths, prepared.made_from, before.sources if before is not None else ())
-        note = MadeNote(str(path), encode_made_of(MadeOf(work=prepared.payload, sources=now)))
+        note = MadeNote(str(path), encode_made_of(MadeOf(work=prepared.payload, sources=now, files=list(finals))))
         if because:
             pass
         elif before is None:

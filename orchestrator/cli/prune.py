@@ -16,6 +16,7 @@ from orchestrator.cli.output import write_json, write_line
 from orchestrator.errors import ExitCode, RunHeldError, StateRefusedError, StateUnwritableError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from orchestrator.store.run_dir import RunDir
@@ -84,6 +85,7 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
     if not dry_run:
         _tell(forget_deleted(home, _folders(home)))
     tokens = forget_older(home, older_than, is_dry=dry_run)
+    notes = _forget_notes(home, oldest, is_dry=dry_run)
     agents = _forget_agents_state(home, oldest, {each["run_id"] for each in removed}, is_dry=dry_run)
     if as_json:
         nothing = {"run_id": None, "token": None, "agent": None, "bytes": 0}
@@ -92,17 +94,41 @@ def command(invocation: Invocation, *, older_than: float, keep_failed: bool, dry
         slots = (
             {**nothing, "agent": name, "status": each.path, "bytes": each.size} for name, found in agents for each in found.slots
         )
-        write_json([*removed, *forgotten, *sessions, *slots])
+        made = ({**nothing, "status": f"note {path}", "bytes": size} for path, size in notes)
+        write_json([*removed, *forgotten, *made, *sessions, *slots])
     else:
         total = sum(each["bytes"] for each in removed)
         write_line(f"{how_many(len(removed), 'run')}, {sized(total)}{' would be freed' if dry_run else ' freed'}")
-        if tokens:
-            write_line(f"{how_many(len(tokens), 'token')}{' would be' if dry_run else ''} forgotten")
-        for name, found in agents:
-            freed = sized(sum(each.size for each in found.slots))
-            told = f"{how_many(len(found.sessions), 'session')} and {how_many(len(found.slots), 'folder')} ({freed})"
-            write_line(f"{name}: {told}{' would be' if dry_run else ''} forgotten")
+        forgotten_words = [how_many(len(tokens), "token")] if tokens else []
+        forgotten_words += [f"{how_many(len(notes), 'note')} of made files that are gone"] if notes else []
+        for words in [*forgotten_words, *_words_of_agents(agents)]:
+            write_line(f"{words}{' would be' if dry_run else ''} forgotten")
     return int(ExitCode.STATE_UNWRITABLE) if blocked else 0
+
+
+def _forget_notes(home: Path, oldest: float, *, is_dry: bool) -> list[tuple[str, int]]:
+    """What is forgotten of what files were made of that are gone: the path of each note and its bytes. Raises
+    StateUnwritableError."""
+    from orchestrator.store.made_of import notes_of_gone_files
+
+    found = []
+    for path in notes_of_gone_files(home, oldest):
+        try:
+            found.append((str(path), path.stat().st_size))
+            if not is_dry:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StateUnwritableError(f"{path}: cannot be removed: {error.strerror}", "mend that, then prune again") from error
+    return found
+
+
+def _words_of_agents(agents: list[tuple[str, Forgotten]]) -> Iterator[str]:
+    """What is forgotten of what agents keep, a line each."""
+    from orchestrator.system.wording import how_many, sized
+
+    for name, found in agents:
+        freed = sized(sum(each.size for each in found.slots))
+        yield f"{name}: {how_many(len(found.sessions), 'session')} and {how_many(len(found.slots), 'folder')} ({freed})"
 
 
 def _forget_agents_state(home: Path, oldest: float, gone: set[str], *, is_dry: bool) -> list[tuple[str, Forgotten]]:

@@ -1,12 +1,15 @@
 """What files of `creates` were made of, known across runs: a note for each item with `creates_when = "changed"`.
 
 HOME/made/XX/NAME.json, named by the paths of the files. A worker writes it (survives power loss) when it has put the files in
-place, and removes it before their command begins: as long as nobody knows what they are made of there is no note.
+place, and removes it before their command begins, and once more before they take their names, for another run may have made them
+meanwhile: as long as nobody knows what they are made of there is no note.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -35,10 +38,14 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MadeOf(msgspec.Struct, frozen=True, kw_only=True):
-    """`work`: the payload of the item that made the files; `sources`: what it had before it began, sorted by path."""
+    """`work`: the payload of the item that made the files; `sources`: what it had before it began, sorted by path.
+
+    `files`: the absolute paths of the files; none in notes of the first days.
+    """
 
     work: str
     sources: list[Source]
+    files: list[str] = []
     format: int = FORMAT
 
 
@@ -58,6 +65,24 @@ def read_made_of(path: Path) -> MadeOf | None:
     except (OSError, ValueError, msgspec.DecodeError):
         return None
     return found if found.format == FORMAT else None
+
+
+def notes_of_gone_files(home: Path, oldest: float) -> Iterator[Path]:
+    """The notes of files of which none is there any more, that were written before `oldest` (seconds since the epoch)."""
+    for path in made_folder(home).glob("??/*.json"):
+        with suppress(OSError):
+            found = read_made_of(path) if path.stat().st_mtime < oldest else None
+            if found is not None and found.files and all(map(_is_gone, found.files)):
+                yield path
+
+
+def _is_gone(path: str) -> bool:
+    """Raises OSError if nobody can say: a folder that may not be entered may have it."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False
 
 
 def encode_made_of(made_of: MadeOf) -> bytes:

@@ -17,6 +17,7 @@ from drivers.gate import Gate
 
 from orchestrator.cli import checkup
 from orchestrator.engines.orphans import find_orphans, innermost_run
+from orchestrator.store.made_of import MadeOf, encode_made_of
 from orchestrator.system.locks.travelling import try_lock
 from orchestrator.workers.command_line import worker_told
 
@@ -53,13 +54,18 @@ def runs_of(home: Path) -> set[str]:
 
 @pytest.mark.usefixtures("two_runs")
 def test_prune_says_what_it_would_remove_and_then_removes_it(run_cli: RunCli, home: Path) -> None:
+    note = home / "made" / "ab" / "note.json"
+    note.parent.mkdir(parents=True)
+    note.write_bytes(encode_made_of(MadeOf(work="w", sources=[], files=[str(home / "gone")])))
     assert run_cli("prune", "--older-than", "1h").stdout == "0 runs, 0 B freed\n"
     told = run_cli("prune", "--older-than", "0s", "--dry-run").stdout
+    assert "1 note of made files that are gone would be forgotten" in told
     assert "would remove good (completed, " in told
     assert "would remove bad (failed, " in told
     assert runs_of(home) == {"good", "bad"}
     removed = json.loads(run_cli("prune", "--older-than", "0s", "--keep-failed", "--json").stdout)
-    assert [(each["run_id"], each["status"]) for each in removed] == [("good", "completed")]
+    assert [(each["run_id"], each["status"]) for each in removed] == [("good", "completed"), (None, f"note {note}")]
+    assert not note.exists()
     assert removed[0]["bytes"] > 0
     assert runs_of(home) == {"bad"}
 

@@ -292,6 +292,15 @@ class TestCreates:
         assert worker.shell(f"test -e {path} || exit 7", creates=[promised], made_note=again).exit_code == 7
         assert not path.exists()
 
+    def test_what_another_run_has_noted_meanwhile_is_gone_before_a_file_takes_its_name(self, worker: WorkerDriver) -> None:
+        # The file cannot take its name: a folder with something in it stands there.
+        promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
+        note = worker.root / "made" / "note.json"
+        made = "mkdir -p file/x made; echo > made/note.json; echo > .new"
+        refused = worker.shell(made, creates=[promised], made_note=MadeNote(str(note), b"ours"))
+        assert refused.attempt_class is AttemptClass.CREATES_MISSING
+        assert not note.exists()
+
     def test_what_a_failure_had_made_empty_leaves_nothing(self, worker: WorkerDriver) -> None:
         promised = Creates(temporary=f"{worker.root}/.new", final=f"{worker.root}/file")
         assert worker.shell("no-such-command > .new", creates=[promised]).message == "exit code 127"
