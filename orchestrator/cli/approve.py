@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.given_secrets import take_secrets
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import run_argument
+from orchestrator.cli.options import run_argument, secrets_option
 from orchestrator.cli.output import flush, write_line
 from orchestrator.errors import UserError
 
@@ -26,8 +27,18 @@ if TYPE_CHECKING:
 @click.option("--choice", metavar="X", help="One of the gate's options (default: the one that approves).")
 @click.option("-m", "--message", default="", metavar="TEXT", help="What the run's templates see as jobs.GATE.message.")
 @click.option("--resume", is_flag=True, help="Then go on with the run, if nobody supervises it.")
+@secrets_option
 @pass_invocation
-def command(invocation: Invocation, *, run: str | None, gate: str | None, choice: str | None, message: str, resume: bool) -> int:
+def command(
+    invocation: Invocation,
+    *,
+    run: str | None,
+    gate: str | None,
+    choice: str | None,
+    message: str,
+    resume: bool,
+    inputs: tuple[str, ...],
+) -> int:
     """Answer a gate that a run waits at, from any shell.
 
     GATE is the gate's job, JOB:INDEX, JOB:LABEL, or a glob over open gates. The answer is kept durably. A run that goes on acts
@@ -40,13 +51,17 @@ def command(invocation: Invocation, *, run: str | None, gate: str | None, choice
     from orchestrator.runs.approvals import answer
     from orchestrator.store.known_runs import outermost
 
+    if inputs and not resume:
+        raise click.UsageError("-i is about --resume: give --resume too")
     run_dir, gate = run_and_gate(invocation, run, gate)
+    last_run = outermost(run_dir)
+    # Before the answer is kept: what is refused changes nothing.
+    take_secrets(last_run, inputs)
     reader = RunReader.read(run_dir)
     _refuse_undecodable(message)
     answered = answer(reader, gate, choice, message)
     if isinstance(answered, Reply):
         return say(answered)
-    last_run = outermost(run_dir)
     goes_on = resume and not answered.told
     later = answered.told or f"go on with: {invocation.program()} resume {last_run.run_id}"
     write_line(answered.words if goes_on else f"{answered.words}; {later}")

@@ -66,6 +66,12 @@ def inputs_options(function: F) -> F:
     )
 
 
+def secrets_option(function: F) -> F:
+    """-i of a command that goes on with a run."""
+    words = "Give a secret input of the run once more. Repeatable."
+    return click.option("-i", "--input", "inputs", multiple=True, metavar="K=@FILE", help=words)(function)
+
+
 def folder_option(function: F) -> F:
     """-C."""
     return click.option(

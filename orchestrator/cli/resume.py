@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.given_secrets import take_secrets
 from orchestrator.cli.invocation import Invocation, pass_invocation
 from orchestrator.cli.options import bounds_options, fresh_option, inputs_options, run_argument, selection_options, view_options
 from orchestrator.cli.output import write_json, write_lines
@@ -66,8 +67,8 @@ def command(
     if not update and inputs_file is not None:
         raise click.UsageError("--inputs is about --update: give --update too")
     run_dir = invocation.find(run)
-    if inputs and not update:
-        _take_secrets(run_dir, inputs)
+    if not update:
+        take_secrets(run_dir, inputs)
     if dry_run and not update:
         if everything or only or limit is not None:
             raise click.UsageError("--dry-run tells of the run as it is restricted: leave out --only, --limit and --all")
@@ -105,19 +106,6 @@ def command(
         return resume_run(run_dir, wanted, listeners, asker=prompt)
 
     return supervise(invocation, Shown(**view), start, reads_stdin=update and _is_each(run_dir))
-
-
-def _take_secrets(run_dir: RunDir, pairs: tuple[str, ...]) -> None:
-    """Take the secret inputs of the run, which has kept them nowhere. All other inputs are as they were."""
-    from orchestrator.jobsfile.input_values import resolve_inputs
-    from orchestrator.reading.run_reader import RunReader
-
-    inputs = RunReader.read(run_dir).jobs_file.inputs
-    given = {pair.partition("=")[0] for pair in pairs}
-    secret = {name: spec for name, spec in inputs.items() if spec.is_secret and name in given}
-    if given - secret.keys():
-        raise click.UsageError("-i is about --update, but for secret inputs: give --update too")
-    resolve_inputs(secret, pairs)
 
 
 def _tell_plan(run_dir: RunDir, *, keep_failed: bool, as_json: bool) -> int:

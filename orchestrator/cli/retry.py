@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.cli.given_secrets import take_secrets
 from orchestrator.cli.invocation import Invocation, pass_invocation
-from orchestrator.cli.options import bounds_options, items_argument, run_argument, view_options
+from orchestrator.cli.options import bounds_options, items_argument, run_argument, secrets_option, view_options
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     "--rebase", is_flag=True, help="Merge what is checked out now into the item's branch first; its work counts from there."
 )
 @click.option("--edit", is_flag=True, help="Edit the prompt, from now on, in your editor. The agent begins a new session.")
+@secrets_option
 @bounds_options
 @view_options
 @pass_invocation
@@ -50,6 +52,7 @@ def command(
     failed: bool,
     rebase: bool,
     edit: bool,
+    inputs: tuple[str, ...],
     slots: int | None,
     keep_going: bool,
     **view: Any,
@@ -67,6 +70,7 @@ def command(
     from orchestrator.runs.retry import ask_for_retry, check_change
 
     meant = run_and_items(invocation, (run, *items), newest_here)
+    take_secrets(meant.run_dir, inputs)
     reader = RunReader.read(meant.run_dir)
     chosen = _chosen(reader, meant, only_failed=failed)
     # Everything is refused before anything is changed: a retry of several items is one request.

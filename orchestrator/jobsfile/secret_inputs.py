@@ -69,7 +69,7 @@ def require_secrets(specs: Mapping[str, InputSpec], run: str) -> None:
         variable = variable_of(name)
         value = os.environ.get(variable, "")
         if not value:
-            hint = f"set {variable}, or resume it with -i {name}=@FILE"
+            hint = f"set {variable}; resume, retry and approve --resume also take it by -i {name}=@FILE"
             raise UserError(f"{run} needs its secret input {name}, which is kept nowhere", hint)
         if mistake := mistake_of_secret(value):
             raise UserError(f"{variable}: {mistake}", "give the whole of it")

@@ -29,7 +29,7 @@ from orchestrator.reading.run_summary import run_summary
 from orchestrator.runs.launch import launch_run
 from orchestrator.runs.locking import holding, lock_run
 from orchestrator.runs.new_run import NewRun, create_run
-from orchestrator.runs.next_session import begin_next_session, refuse_while_parent_lives
+from orchestrator.runs.next_session import begin_next_session, need_secrets, refuse_while_parent_lives
 from orchestrator.runs.run_requests import DEFAULT_OPTIONS, ChildRequest, EachRequest, ResumeRequest, RunRequest, UpdateRequest
 from orchestrator.runs.selection_check import check_selection, check_selection_again
 from orchestrator.shared.nesting.ancestors import find_ancestors
@@ -237,7 +237,7 @@ def retry_items(
     session = SessionOptions(run=options, nesting=find_ancestors(os.environ), keep_failed=True, asker=asker)
     with holding(lock_run(run_dir)) as lock:
         # What a session would refuse is refused before anything is recorded.
-        _ = RunReader.read(run_dir).jobs_file
+        need_secrets(RunReader.read(run_dir).jobs_file, run_dir.run_id)
         record_retry(run_dir, asked)
         fault_point("runs.retry_recorded")
         return begin_next_session(run_dir, lock, session, listeners)

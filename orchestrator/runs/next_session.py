@@ -50,10 +50,8 @@ def begin_next_session(
     try:
         # First what may be refused: then nothing is changed.
         jobs_file = RunReader(run_dir, store.history).jobs_file
-        if any(spec.is_secret for spec in jobs_file.inputs.values()) and not wanted.first:
-            from orchestrator.jobsfile.secret_inputs import require_secrets
-
-            require_secrets(jobs_file.inputs, f"run {run_dir.run_id}")
+        if not wanted.first:
+            need_secrets(jobs_file, run_dir.run_id)
         # From now on every session has this selection, also one that is not told of it.
         if selection is not None and selection != store.history.selection:
             from orchestrator.runs.offline_recorder import OfflineRecorder
@@ -70,6 +68,15 @@ def begin_next_session(
         store.close()
         raise
     return supervise(store, jobs_file, listeners, session)
+
+
+def need_secrets(jobs_file: JobsFile, run_id: str) -> None:
+    """Raise UserError if the run has a secret input that nobody gave to this process."""
+    # Few files have one, and need the module.
+    if any(spec.is_secret for spec in jobs_file.inputs.values()):
+        from orchestrator.jobsfile.secret_inputs import require_secrets
+
+        require_secrets(jobs_file.inputs, f"run {run_id}")
 
 
 def _cut_notes(store: RunStore) -> list[str]:

@@ -131,10 +131,13 @@ def test_a_secret_is_nowhere_in_the_state_after_a_failure_a_kill_and_a_success(
     # It fails, then the supervisor is killed with an outcome in its hands, then it succeeds.
     assert run_cli("run", "jobs.toml", "-i", "key=@key").returncode == 1
     assert holds_it() == []
-    told = run_cli("resume")
-    assert (told.returncode, told.stderr.splitlines()[1]) == (2, "  set ORCHESTRATE_INPUT_KEY, or resume it with -i key=@FILE")
+    before = [path.read_bytes() for path in home.rglob("journal*")]
+    told = run_cli("retry")
+    hint = "  set ORCHESTRATE_INPUT_KEY; resume, retry and approve --resume also take it by -i key=@FILE"
+    assert (told.returncode, told.stderr.splitlines()[-1]) == (2, hint)
+    assert before == [path.read_bytes() for path in home.rglob("journal*")] != []
     (tmp_path / "ok").touch()
-    killed = run_cli("resume", env={"ORCHESTRATE_INPUT_KEY": value, "ORCHESTRATE_FAULT": "supervisor.outcome:1"})
+    killed = run_cli("retry", "-i", "key=@key", env={"ORCHESTRATE_FAULT": "supervisor.outcome:1"})
     assert killed.returncode == -9, killed.stderr
     assert holds_it() == []
     ran = run_cli("resume", "-i", "key=@key")

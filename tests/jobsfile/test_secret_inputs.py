@@ -70,7 +70,7 @@ def test_a_run_that_goes_on_needs_it_again() -> None:
         require_secrets(SPECS, "run r1")
     assert (caught.value.message, caught.value.hint) == (
         "run r1 needs its secret input api-key, which is kept nowhere",
-        f"set {VARIABLE}, or resume it with -i api-key=@FILE",
+        f"set {VARIABLE}; resume, retry and approve --resume also take it by -i api-key=@FILE",
     )
     os.environ[VARIABLE] = VALUE
     require_secrets(SPECS, "run r1")
