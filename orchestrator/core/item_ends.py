@@ -153,7 +153,7 @@ def give_up(state: RunState, job: JobState, decisions: list[Decision]) -> None:
         if isinstance(item, Pending):
             settle_item(state, job, index, SKIPPED, decisions, job.enough)
         # Who joined work in flight only shares its verdict: that is let finish as what runs is.
-        elif isinstance(item, Waiting) and (is_now or index not in job.joining):
+        elif isinstance(item, Interrupted) or (isinstance(item, Waiting) and (is_now or index not in job.joining)):
             settle_item(state, job, index, CANCELLED, decisions, job.enough)
         elif isinstance(item, Running) and is_now:
             end_one(job, index, "halt", decisions, words=job.enough)

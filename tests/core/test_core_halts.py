@@ -213,3 +213,13 @@ def test_a_stop_of_the_run_leaves_nothing_to_go_on_with_of_a_race_that_is_won() 
     run.end("a:1", Verdict.DRAINED)
     assert run.states_of("a") == ["succeeded", "cancelled", "cancelled"]
     assert run.result == ("completed", None)
+
+
+def test_what_a_stop_has_interrupted_is_cancelled_when_what_is_let_finish_is_enough() -> None:
+    run = CoreDriver([job("a", 0, halt=Halt(is_now=False, why="success", count=1), attempts=2)], {"a": 2}).open()
+    run.fail("a:0")
+    run.stop(Stop.DRAIN)
+    assert run.state_of("a:0") == "interrupted"
+    run.succeed("a:1")
+    assert run.states_of("a") == ["cancelled", "succeeded"]
+    assert run.result == ("completed", None)

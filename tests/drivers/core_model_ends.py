@@ -56,7 +56,7 @@ class ModelEnds(ModelState):
     def give_up(self, order: int) -> None:
         for ref in self.refs(order, "pending"):
             self.put(ref, "skipped")
-        for ref in self.refs(order, "waiting"):
+        for ref in self.refs(order, "waiting", "interrupted"):
             if self.ends_at_once(order) or ref not in self.joined:
                 self.put(ref, "cancelled")
         self.end(self.refs(order, "running"), is_now=self.ends_at_once(order))
