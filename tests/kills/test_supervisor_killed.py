@@ -29,7 +29,7 @@ POINTS = {
     "file.written": (1, 2, 4),
     "file.synced": (3,),
     "file.renamed": (2, 3, 4),
-    "file.folder_synced": (2, 4),
+    "file.folder_synced": (1, 3),
     "checkpoint.switched": (1,),
 }
 """Each point of the supervisor's side, and some passes at which a short run of ours comes there.
