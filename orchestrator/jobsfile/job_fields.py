@@ -88,11 +88,14 @@ def compile_fields(table: dict[str, Any], place: Place, problems: Problems) -> J
     if len(actions) > 1:
         problems.tell(place, f"a job has exactly one action, this has {len(actions)}: {', '.join(actions)}")
     halt = fields.get("halt")
-    # A count of its own, beside another word on how many may fail.
-    if isinstance(halt, Halt) and halt.why == "fail" and (halt.count or halt.percent):
-        for key in ("max_failures", "continue_on_error"):
-            if fields.get(key):
-                problems.tell((*place, "halt"), f"fail= and {key} each say how many may fail: leave one out")
+    if isinstance(halt, Halt) and halt.why == "fail":
+        # A count of its own, beside another word on how many may fail.
+        if halt.count or halt.percent:
+            for key in ("max_failures", "continue_on_error"):
+                if fields.get(key):
+                    problems.tell((*place, "halt"), f"fail= and {key} each say how many may fail: leave one out")
+        elif fields.get("continue_on_error") is True:
+            problems.tell((*place, "halt"), "with continue_on_error no failure halts anything: leave one out")
     return fields
 
 

@@ -62,6 +62,7 @@ IN_A_JOB = [
     ('halt = "now,done=0%"', 'expected "soon" or "now"'),
     ('halt = "now,fail=2"\nmax_failures = 2', "fail= and max_failures each say how many may fail: leave one out"),
     ('halt = "now,fail=2"\ncontinue_on_error = true', "fail= and continue_on_error each say"),
+    ('halt = "now"\ncontinue_on_error = true', "with continue_on_error no failure halts anything: leave one out"),
     ('max_failures = "120%"', 'or a percentage such as "20%", got a string ("120%")'),
     ("timeout = nan", "jobs.a.timeout: expected a finite number, got nan"),
     ("grace = -1", "or a number of seconds, got a number (-1)"),
